@@ -1,43 +1,196 @@
 # memline: exact per-line memory profiles of unmodified Python programs. `make help` lists the targets.
 
-CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+CLANG ?= clang
+PYTHON ?= /usr/bin/python3
 PREFIX ?= /usr/local
 BUILD ?= build
+JOBS ?= $(shell nproc)
 VERSION := $(shell cat VERSION)
 
 WARNINGS := -Wall -Wextra -Wundef -Wshadow -Wmissing-prototypes -Wstrict-prototypes
+ifneq ($(filter true 1,$(CI)),)
+WARNINGS += -Werror
+endif
 CFLAGS ?= -O2 -g
-ML_CFLAGS := -std=c11 $(WARNINGS) -I. -MMD -D_GNU_SOURCE -DML_VERSION_TEXT='"$(VERSION)"' $(CFLAGS)
+ML_CFLAGS := -std=c11 $(WARNINGS) -I. -MMD -MP -D_GNU_SOURCE -DML_VERSION_TEXT='"$(VERSION)"' $(CFLAGS)
 
 # The preloaded object: no library but libc, nothing exported but what it interposes.
-PRELOAD_SRC := $(wildcard preload/*.c) $(addprefix symbolize/,python/abi.c python/walk.c python/code.c native/modules.c)
+INPROC_SRC := $(wildcard $(addprefix symbolize/,python/abi.c python/walk.c python/code.c native/modules.c))
+PRELOAD_SRC := $(wildcard preload/*.c) $(INPROC_SRC)
 PRELOAD_CFLAGS := $(ML_CFLAGS) -fPIC -fvisibility=hidden -fno-builtin-malloc -fno-builtin-calloc -fno-builtin-realloc \
 	-fno-builtin-free -fno-stack-protector -fno-plt
 PRELOAD_LDFLAGS := -shared -Wl,--no-undefined -Wl,-z,now -Wl,-z,relro -Wl,--version-script=preload/exports.map
 
-REPORT_SRC := $(wildcard report/*.c) $(wildcard trace/*.c) symbolize/python/lines.c
+TRACE_SRC := $(wildcard trace/*.c)
+REPORT_SRC := $(wildcard report/*.c) $(TRACE_SRC) symbolize/python/lines.c
 REPORT_LIBS := -ljansson
 
-PRELOAD_OBJ := $(PRELOAD_SRC:%.c=$(BUILD)/preload-obj/%.o)
-REPORT_OBJ := $(REPORT_SRC:%.c=$(BUILD)/report-obj/%.o)
+# V=1 shows whole command lines.
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-5s %s\n' $(1) $@)
+
+# Objects are compiled twice: as the preloaded object needs them, and as ordinary ones for memline and the tests.
+preload-objects = $(patsubst %.c,$(BUILD)/preload-obj/%.o,$(1))
+objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
 .DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
 .PHONY: all
 all: $(BUILD)/libmemline.so $(BUILD)/memline ## build libmemline.so and memline
 
-$(BUILD)/libmemline.so: $(PRELOAD_OBJ) preload/exports.map
-	$(CC) $(PRELOAD_CFLAGS) $(PRELOAD_LDFLAGS) $(LDFLAGS) -o $@ $(PRELOAD_OBJ)
+$(BUILD)/libmemline.so: $(call preload-objects,$(PRELOAD_SRC)) preload/exports.map
+	$(call say,LINK)
+	$(Q)$(CC) $(PRELOAD_CFLAGS) $(PRELOAD_LDFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^)
 
-$(BUILD)/memline: $(REPORT_OBJ)
-	$(CC) $(ML_CFLAGS) $(LDFLAGS) -o $@ $(REPORT_OBJ) $(REPORT_LIBS)
+$(BUILD)/memline: $(call objects,$(REPORT_SRC))
+	$(call say,LINK)
+	$(Q)$(CC) $(ML_CFLAGS) $(LDFLAGS) -o $@ $^ $(REPORT_LIBS)
 
-$(BUILD)/preload-obj/%.o: %.c
+$(BUILD)/preload-obj/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) $(PRELOAD_CFLAGS) -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(PRELOAD_CFLAGS) -c -o $@ $<
 
-$(BUILD)/report-obj/%.o: %.c
+$(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) $(ML_CFLAGS) -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(ML_CFLAGS) $(TEST_CFLAGS) -c -o $@ $<
+
+# Changes when the compiler or its options do, so that no object is older than the options in force.
+FLAGS_NOW := $(shell echo '$(subst ','\'',$(CC) $(PRELOAD_CFLAGS) $(LDFLAGS))' | cksum)
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(FLAGS_NOW)' | cmp -s - $@ || echo '$(FLAGS_NOW)' > $@
+
+.PHONY: FORCE
+FORCE:
+
+# For tests/cross.sh: what needs no library but libc.
+.PHONY: in-process-offline
+in-process-offline: $(call objects,$(TRACE_SRC) $(wildcard symbolize/python/*.c))
+
+# Tests. tests/DIR/test_NAME.c is a program of its own, linked with the other .c files of its folder and with what the
+# folder tests; tests/DIR/objects/NAME.c is a shared object that tests load, linked with the options that a comment
+# "link: OPTIONS" in it asks for. Programs find the objects of their folder in ML_TEST_OBJECTS, and are run in this one.
+
+TEST_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/test_*.c))
+TEST_OBJECTS := $(patsubst %.c,$(BUILD)/%.so,$(wildcard tests/*/objects/*.c))
+TEST_LIBS = $(shell pkg-config --libs check) $(REPORT_LIBS)
+
+test-support = $(call objects,$(filter-out tests/$(1)/test_%,$(wildcard tests/$(1)/*.c)))
+TESTED_trace = $(call objects,$(filter-out report/main.c,$(REPORT_SRC)))
+TESTED_report = $(TESTED_trace)
+TESTED_symbolize = $(call objects,$(wildcard symbolize/*/*.c) $(TRACE_SRC))
+TESTED_preload = $(call preload-objects,$(filter-out preload/interpose.c,$(PRELOAD_SRC)) $(TRACE_SRC))
+
+define test-rules
+$(patsubst %.c,$(BUILD)/%,$(wildcard tests/$(1)/test_*.c)): $(BUILD)/tests/$(1)/%: $(BUILD)/obj/tests/$(1)/%.o \
+		$(call test-support,$(1)) $(TESTED_$(1))
+	@mkdir -p $$(@D)
+	$$(call say,LINK)
+	$$(Q)$$(CC) $$(ML_CFLAGS) $$(LDFLAGS) -o $$@ $$^ $$(TEST_LIBS)
+endef
+$(foreach dir,trace report symbolize preload,$(eval $(call test-rules,$(dir))))
+
+$(BUILD)/obj/tests/%.o: TEST_CFLAGS = -DML_TEST_OBJECTS='"$(patsubst $(BUILD)/obj/%,$(BUILD)/%,$(@D))/objects"'
+
+$(TEST_OBJECTS): $(BUILD)/%.so: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,LINK)
+	$(Q)$(CC) $(ML_CFLAGS) -fPIC -shared -o $@ $< $(TEST_OBJECT_FLAGS) $$(sed -n 's|.*link: \(.*\) \*/.*|\1|p' $<)
+
+.PHONY: tests
+tests: $(TEST_PROGRAMS) $(TEST_OBJECTS) ## build the test programs
+
+SANITIZE := -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all
+SANITIZED_MAKE = $(MAKE) TEST_OBJECT_FLAGS=-fno-sanitize=all
+
+.PHONY: tests-asan tests-tsan tests-clang
+tests-asan:
+	@$(SANITIZED_MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS='$(SANITIZE) -fsanitize=address,undefined' tests
+tests-tsan:
+	@$(SANITIZED_MAKE) --no-print-directory BUILD=$(BUILD)/tsan CFLAGS='$(SANITIZE) -fsanitize=thread' tests
+tests-clang:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/clang CC=$(CLANG) all tests
+
+# tests/run.py runs programs, scripts and pytest, and ends with one line that sums them up.
+RUN = $(PYTHON) tests/run.py --build $(BUILD) --jobs $(JOBS)
+SCRIPTS = tests/lint.sh tests/cross.sh \
+	$(if $(wildcard tests/preload/check_object.sh),'tests/preload/check_object.sh $(BUILD)/libmemline.so' \
+	'tests/preload/check_object.sh $(BUILD)/clang/libmemline.so')
+
+.PHONY: check
+check: ## install what is missing, build with gcc and clang, run every test
+	@tests/setup.sh check
+	@$(MAKE) -j$(JOBS) --no-print-directory all tests tests-asan tests-clang
+	@$(RUN) --programs '$(BUILD)/tests' --programs '$(BUILD)/asan/tests' --scripts $(SCRIPTS) --pytest tests
+
+.PHONY: check-unit
+check-unit: ## run the C test programs alone
+	@$(MAKE) -j$(JOBS) --no-print-directory tests
+	@$(RUN) --programs '$(BUILD)/tests'
+
+.PHONY: check-asan
+check-asan: ## run the C test programs under the address and undefined behaviour sanitizers
+	@$(MAKE) -j$(JOBS) --no-print-directory tests-asan
+	@$(RUN) --programs '$(BUILD)/asan/tests'
+
+.PHONY: check-tsan
+check-tsan: ## run the C test programs under the thread sanitizer
+	@$(MAKE) -j$(JOBS) --no-print-directory tests-tsan
+	@$(RUN) --programs '$(BUILD)/tsan/tests'
+
+.PHONY: check-e2e
+check-e2e: ## run the tests that record real programs (PYTHONS="3.11 3.13.0": under these alone)
+	@$(MAKE) -j$(JOBS) --no-print-directory all tests
+	@$(RUN) --pytest tests
+
+.PHONY: check-pythons
+check-pythons: all tests ## the same under CPython 3.14 and 3.15, in a chroot that is made for them (root)
+	@tests/pythons/make_chroots.sh $(BUILD)/chroot
+	@$(RUN) --chroot $(BUILD)/chroot --pytest tests
+
+.PHONY: check-abi
+check-abi: ## compare the table of CPython layouts with the headers of every CPython found
+	@tests/pythons/check_abi.sh
+
+.PHONY: check-cpython
+check-cpython: all ## run CPython's own tests with and without the preload and compare
+	@$(PYTHON) tests/cpython/compare.py
+
+.PHONY: bench
+bench: all ## measure what recording costs
+	@$(PYTHON) tests/bench/run.py
+
+.PHONY: demo
+demo: ## install what is missing, build, record a small program and print its report
+	@tests/setup.sh demo
+	@$(MAKE) -j$(JOBS) --no-print-directory all
+	@tests/demo/run.sh
+
+.PHONY: lint
+lint: all ## layers, names, the built object, formatting, scripts
+	@tests/lint.sh
+	@tests/preload/check_object.sh $(BUILD)/libmemline.so
+
+.PHONY: deps
+deps: ## install the packages that building and testing need
+	@tests/setup.sh check
+
+.PHONY: install
+install: all ## install under $(DESTDIR)$(PREFIX)
+	install -d $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 755 $(BUILD)/libmemline.so $(DESTDIR)$(PREFIX)/lib/libmemline.so
+	install -m 755 $(BUILD)/memline $(DESTDIR)$(PREFIX)/bin/memline
+	install -m 644 docs/memline.1 $(DESTDIR)$(PREFIX)/share/man/man1/memline.1
+
+.PHONY: dist
+dist: ## pack the committed sources
+	@mkdir -p $(BUILD)
+	git archive --prefix=memline-$(VERSION)/ -o $(BUILD)/memline-$(VERSION).tar.gz HEAD
 
 .PHONY: clean
 clean: ## remove everything that was built
@@ -45,6 +198,6 @@ clean: ## remove everything that was built
 
 .PHONY: help
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
--include $(PRELOAD_OBJ:.o=.d) $(REPORT_OBJ:.o=.d)
+-include $(shell find $(BUILD)/obj $(BUILD)/preload-obj $(BUILD)/tests -name '*.d' 2>/dev/null)
