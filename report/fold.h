@@ -1,0 +1,107 @@
+/*
+ * The events of a trace folded into numbers: for the whole process and for every node of the tree of stacks. Every
+ * report is made from a fold.
+ *
+ * What is live: blocks that were allocated and not freed, and anonymous mappings that were made writable at some time.
+ * File mappings, reservations that never were writable and CPython's arenas are counted beside it.
+ *
+ * A realloc or mremap is a free of the whole old block and an allocation of the whole new one, at the moment when it
+ * has succeeded; one that failed or whose end is not in the trace did not happen. The block then belongs to the node
+ * that did it. A munmap of a part of a mapping first splits the block in two, which is no allocation.
+ *
+ * A FREE of an address where nothing is live is an unknown free. An allocation where something is live shows that a
+ * free was missed: the old block is closed, which counts as a free by the node that allocates there.
+ */
+#ifndef ML_REPORT_FOLD_H
+#define ML_REPORT_FOLD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "report/load.h"
+
+/* All zero but to_ns: everything up to the end. */
+struct ml_fold_options {
+	uint64_t from_ns; /* only events from here on are counted; what is live then is start_live_bytes */
+	uint64_t to_ns;   /* events at or after it are as if they had not happened; UINT64_MAX: no such bound */
+	uint32_t tid;     /* not 0: only events of this thread are counted, and only blocks that it allocated are owned */
+	bool end_last;    /* go on behind the moment when the interpreter began to finalize */
+};
+
+/*
+ * What one node did and owns. Bytes may wrap around in a damaged trace; they never trap.
+ * The sum of (allocated_bytes - freed_bytes) over all nodes is live_bytes - start_live_bytes of the totals, to the byte
+ * (not with a tid: threads free each other's blocks).
+ */
+struct ml_tally {
+	/* Temporal: what happened while this node was acting. Increment is the difference of the two. */
+	uint64_t allocated_bytes;
+	uint64_t allocations;
+	uint64_t freed_bytes;
+	uint64_t frees;
+	/* Ownership: blocks that this node allocated, now and at the high-water mark. */
+	uint64_t live_bytes;
+	uint64_t live_blocks;
+	uint64_t peak_bytes; /* complete after ml_fold_finish() */
+	uint64_t peak_blocks;
+	uint64_t peak_version; /* private: see fold.c */
+	/* The last event of this node: its place in the order, from 1 (0: none), and what the whole process had live
+	   just behind it (of all threads, whatever the options say). */
+	uint64_t last_sequence;
+	uint64_t last_live_bytes;
+};
+
+struct ml_totals {
+	uint64_t events; /* all that were looked at, also those that aren't counted below */
+	uint64_t allocated_bytes;
+	uint64_t allocations;
+	uint64_t freed_bytes; /* without unknown frees, as the next */
+	uint64_t frees;
+	uint64_t start_live_bytes; /* at from_ns */
+	uint64_t live_bytes;
+	uint64_t live_blocks;
+	uint64_t peak_bytes; /* high-water mark of live_bytes from from_ns on */
+	uint64_t peak_ns;
+	uint64_t unknown_frees;
+	uint64_t missed_frees;
+	uint64_t orphan_ends;     /* END records whose BEGIN is missing: damage */
+	uint64_t allocator_bytes; /* CPython's arenas and data stack chunks, at the end */
+	uint64_t anonymous_bytes; /* mappings at the end by class; these are in live_bytes too, */
+	uint64_t file_bytes;      /* these two are not */
+	uint64_t reserved_bytes;
+	uint64_t rss_bytes; /* at the end, as last measured; 0: never */
+	uint64_t rss_max_bytes;
+	uint64_t end_ns;
+	bool finalized; /* the end is the moment when the interpreter began to finalize */
+};
+
+struct ml_fold {
+	struct ml_totals totals;
+	struct ml_tally *nodes; /* by number, as in the trace */
+	uint32_t nodes_n;
+	struct ml_fold_state *state; /* private to fold.c */
+};
+
+/* An empty fold for a trace that stays open as long as the fold lives. */
+struct ml_fold *ml_fold_new(const struct ml_trace *t, const struct ml_fold_options *options);
+
+/* Takes the next events in order. False: the end that the options ask for is reached, no more are needed. */
+bool ml_fold_feed(struct ml_fold *f, const struct ml_moment *moments, size_t n);
+
+/* Closes the books: only now all numbers are right. Nothing may be fed afterwards. */
+void ml_fold_finish(struct ml_fold *f);
+
+void ml_fold_free(struct ml_fold *f);
+
+/* All of it: reads the trace from its start to its end. progress (may be NULL) is called now and then, with 0 to 1. */
+struct ml_fold *ml_fold_run(struct ml_trace *t, const struct ml_fold_options *options,
+			    void (*progress)(void *context, double done), void *context);
+
+/* What the node's events added to what is live: never wraps in an honest trace. */
+static inline int64_t ml_tally_increment(const struct ml_tally *t)
+{
+	return (int64_t)(t->allocated_bytes - t->freed_bytes);
+}
+
+#endif

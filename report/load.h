@@ -1,0 +1,144 @@
+/*
+ * A trace file, opened: what the process was, what its numbers mean, and its events in one order.
+ *
+ * The file may still be written to, may be cut off or damaged. What cannot be believed is left out, counted and told by
+ * ml_load_warning(); only a file that gives nothing at all is an error. Everything is read with pread(), in memory
+ * bounded by the definitions and one piece for each ring. What a running process adds after ml_load_open() is not seen.
+ */
+#ifndef ML_REPORT_LOAD_H
+#define ML_REPORT_LOAD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "trace/format.h"
+#include "trace/get.h"
+
+/* What may be wrong with a file that can be read all the same. X(NAME, sentence behind a count). */
+#define ML_DAMAGE_LIST(X)                                                                                              \
+	X(DIRECTORY, "entries of the directory make no sense")                                                         \
+	X(CUT_OFF, "parts of the trace lie beyond the end of the file")                                                \
+	X(META, "pairs of the process's description are cut off")                                                      \
+	X(DEFINITION, "definitions of code objects or modules are damaged")                                            \
+	X(NODE, "nodes of the tree of stacks are damaged")                                                             \
+	X(PIECE, "pieces of the event stream are damaged; what follows the first bad byte of each was left out")       \
+	X(MISSING, "pieces of the event stream are missing")                                                           \
+	X(READ, "parts of the trace could not be read")                                                                \
+	X(UNKNOWN_NODE, "events have a stack that is not in the trace")
+
+enum ml_damage {
+#define X(name, text) ML_DAMAGE_##name,
+	ML_DAMAGE_LIST(X)
+#undef X
+	ML_DAMAGES
+};
+
+struct ml_pair {
+	char *key;
+	char *value;
+};
+
+/* A Python code object. file and name end with a NUL and may hold any other bytes. */
+struct ml_code {
+	uint32_t id;
+	uint32_t first_line;
+	uint32_t flags; /* co_flags */
+	uint32_t table_bytes;
+	char *file;
+	char *name;
+	uint8_t *table; /* encoded as META's line_table says */
+};
+
+struct ml_module {
+	uint32_t id;
+	uint32_t epoch;
+	uint64_t base;
+	uint64_t start;
+	uint64_t end;
+	char *path;
+	uint8_t *build_id;
+	uint32_t build_id_bytes;
+};
+
+struct ml_trace {
+	char *path;
+	int fd;
+	uint64_t file_bytes;
+	uint64_t page_bytes; /* of the recorded process */
+	struct ml_header header;
+
+	/* The directory in its own order, without the entries that make no sense. No two of them overlap. */
+	struct ml_extent *extents;
+	size_t extents_n;
+
+	struct ml_pair *meta;
+	size_t meta_n;
+	struct ml_code *codes; /* by id; look one up with ml_load_code() */
+	size_t codes_n;
+	struct ml_module *modules;
+	size_t modules_n;
+
+	/* By number: nodes[0] is the empty stack, and a subject of 0 says that a node isn't there. A parent is always
+	   there (or 0) and smaller than its child. */
+	struct ml_node *nodes;
+	uint32_t nodes_n;
+
+	struct {
+		uint64_t count;
+		uint64_t offset; /* of the first in the file */
+	} damage[ML_DAMAGES];
+
+	struct ml_merge *merge; /* the events; private to load.c */
+};
+
+/* One event where it stands in the order of the whole process. */
+struct ml_moment {
+	struct ml_event event; /* its node is in the trace, else it was made 0; never a BASE or TURN */
+	uint64_t turn;
+	uint64_t ns;  /* since the start of tracking; never smaller than that of the moment before */
+	uint64_t rss; /* bytes, only of a TIME */
+	uint32_t tid;
+	uint32_t ring;
+};
+
+/* NULL if nothing can be read from the file: *error is then a whole sentence that the caller prints and frees. */
+struct ml_trace *ml_load_open(const char *path, char **error);
+void ml_load_close(struct ml_trace *t);
+
+/*
+ * The next events in order: their number, and *moments is where they are until the next call. 0: there are no more.
+ * ml_load_rewind() starts again at the first event.
+ */
+size_t ml_load_next(struct ml_trace *t, const struct ml_moment **moments);
+void ml_load_rewind(struct ml_trace *t);
+
+/* How much of the events has been read, from 0 to 1. */
+double ml_load_progress(const struct ml_trace *t);
+
+/* NULL: not in the trace. */
+const struct ml_code *ml_load_code(const struct ml_trace *t, uint32_t id);
+const struct ml_module *ml_load_module(const struct ml_trace *t, uint32_t id);
+
+/* The first value of a META key, or NULL; as a number, or `otherwise` if it is absent or no number. */
+const char *ml_load_meta(const struct ml_trace *t, const char *key);
+uint64_t ml_load_number(const struct ml_trace *t, const char *key, uint64_t otherwise);
+
+/* Events that the recorder knows that it lost. */
+uint64_t ml_load_dropped(const struct ml_trace *t);
+
+/* Writes the i-th warning about damage (from 0) as a sentence without a full stop. Returns 0 if there are no more.
+   Complete when the events have been read to their end. */
+int ml_load_warning(const struct ml_trace *t, unsigned i, char *text, size_t room);
+
+/* One piece as it stands in the file, for those who want the raw records. */
+struct ml_load_piece {
+	struct ml_piece head;
+	uint8_t *events;
+	size_t bytes; /* valid ones */
+	int intact;   /* the checksum is right (EVENTS), or there is none (RING) */
+};
+
+/* Reads the piece of a RING or EVENTS extent. 0, or -1 if there is none; the caller frees events. */
+int ml_load_piece(struct ml_trace *t, const struct ml_extent *extent, struct ml_load_piece *piece);
+
+#endif

@@ -1,0 +1,22 @@
+/*
+ * Memory of the offline half. Running out of it ends the command with one line on stderr and status 1: a report cannot
+ * be half right. Everything here is released with free().
+ */
+#ifndef ML_REPORT_MEMORY_H
+#define ML_REPORT_MEMORY_H
+
+#include <stddef.h>
+
+/* Zeroed room for count items of the given size. Never NULL, also for none. */
+void *ml_memory_get(size_t count, size_t size);
+
+/* As realloc for count items; what is added is not zeroed. */
+void *ml_memory_resize(void *old, size_t count, size_t size);
+
+/* A copy of the bytes with a NUL behind them. */
+char *ml_memory_text(const void *bytes, size_t length);
+
+/* As asprintf. */
+char *ml_memory_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif
