@@ -1,0 +1,109 @@
+/*
+ * The Python frames of the calling thread, innermost first. Nothing is copied: a frame is the address of CPython's own
+ * struct, and is good until the thread goes on. Use:
+ *
+ *	for (frame = ml_walk_top(abi, stack_pointer); frame; frame = ml_frame_previous(abi, frame)) {
+ *		const void *code = ml_frame_code(abi, frame);
+ *		switch (ml_frame_kind(abi, frame, code)) { ... }
+ *		place = ml_frame_place(abi, code, ml_frame_instr(abi, frame));
+ *	}
+ *
+ * The caller bounds the length. code may be anything until ml_frame_kind() has said ML_FRAME_PYTHON.
+ */
+#ifndef ML_SYMBOLIZE_PYTHON_WALK_H
+#define ML_SYMBOLIZE_PYTHON_WALK_H
+
+#include "symbolize/python/abi.h"
+
+enum ml_frame_kind {
+	ML_FRAME_PYTHON,
+	ML_FRAME_SHIM, /* runs no code of the program: pass over it, and don't count it */
+	ML_FRAME_BAD,  /* not a frame: stop */
+};
+
+/*
+ * The innermost frame of the calling thread, a shim maybe. NULL where there is none: no Python code on the stack, no
+ * thread state, one that is finalized, or a chain that cannot be trusted now. Works with and without the GIL.
+ * stack_pointer: any address in the C frame of the caller or below. The caller's recursion guard must be on: the first
+ * call in a thread may allocate thread-local storage of libpython's.
+ */
+const void *ml_walk_top(const struct ml_abi *abi, uintptr_t stack_pointer);
+
+/* ml_frame_previous() where abi->careful. */
+const void *ml_walk_previous_careful(const struct ml_abi *abi, const void *frame);
+
+static inline uintptr_t ml_load_word(const void *object, uint32_t offset)
+{
+	return *(const uintptr_t *)((const char *)object + offset);
+}
+
+static inline int32_t ml_load_int(const void *object, uint32_t offset)
+{
+	return *(const int32_t *)((const char *)object + offset);
+}
+
+/* The frame that called this one, or NULL. */
+static inline const void *ml_frame_previous(const struct ml_abi *abi, const void *frame)
+{
+	if (__builtin_expect(__atomic_load_n(&abi->careful, __ATOMIC_RELAXED), 0))
+		return ml_walk_previous_careful(abi, frame);
+	return (const void *)ml_load_word(frame, abi->is.at.frame_previous);
+}
+
+static inline const void *ml_frame_code(const struct ml_abi *abi, const void *frame)
+{
+	return (const void *)(ml_load_word(frame, abi->is.at.frame_code) & abi->is.code_mask);
+}
+
+/* A word that is another one when the frame has moved on in its code. From 3.11 on an address inside the code object. */
+static inline uintptr_t ml_frame_instr(const struct ml_abi *abi, const void *frame)
+{
+	if (abi->is.instr_unit)
+		return (uintptr_t)(intptr_t)ml_load_int(frame, abi->is.at.frame_instr);
+	return ml_load_word(frame, abi->is.at.frame_instr);
+}
+
+/*
+ * Offset of the instruction in the bytecode, in bytes, as struct ml_node wants it. -1: the frame hasn't begun to run its
+ * own code (it is making its cells, say), so that its line is the first one.
+ */
+static inline int64_t ml_frame_place(const struct ml_abi *abi, const void *code, uintptr_t instr)
+{
+	const struct ml_offsets *at = &abi->is.at;
+	int64_t place;
+
+	if (abi->is.instr_unit)
+		return (intptr_t)instr < 0 ? -1 : (int64_t)instr * abi->is.instr_unit;
+	place = (int64_t)(instr - ((uintptr_t)code + at->code_bytes));
+	if (place < 2 * (int64_t)ml_load_int(code, at->code_first_traceable) ||
+	    place >= 2 * (int64_t)ml_load_word(code, at->object_size))
+		return -1;
+	return place;
+}
+
+/* Code objects cannot be subclassed, so that their type is proof. */
+static inline bool ml_code_is_one(const struct ml_abi *abi, const void *code)
+{
+	return code && !((uintptr_t)code & 7) &&
+	       (const void *)ml_load_word(code, abi->is.at.object_type) == abi->code_type;
+}
+
+/* _Py_InitCleanup is not exported by 3.13. It is the one whose names and file name are one and the same object. */
+static inline bool ml_code_is_init_shim(const struct ml_abi *abi, const void *code)
+{
+	uintptr_t file = ml_load_word(code, abi->is.at.code_file);
+	return file == ml_load_word(code, abi->is.at.code_name) && ml_load_int(code, abi->is.at.code_first_line) <= 0;
+}
+
+static inline enum ml_frame_kind ml_frame_kind(const struct ml_abi *abi, const void *frame, const void *code)
+{
+	if (abi->is.shim_owner && *((const uint8_t *)frame + abi->is.at.frame_owner) >= abi->is.shim_owner)
+		return ML_FRAME_SHIM;
+	if (!ml_code_is_one(abi, code))
+		return ML_FRAME_BAD;
+	if (abi->is.has_init_shim && ml_code_is_init_shim(abi, code))
+		return ML_FRAME_SHIM;
+	return ML_FRAME_PYTHON;
+}
+
+#endif
