@@ -218,13 +218,19 @@ static int visit_any(struct dl_phdr_info *info, size_t size, void *context)
 	return s->symbol != NULL;
 }
 
+/* Not so the vdso, in which the loader looks no name up. The name of a file always has the folder where it was found. */
+static bool is_file(const struct dl_phdr_info *info)
+{
+	return strchr(info->dlpi_name, '/') != NULL;
+}
+
 static int visit_next(struct dl_phdr_info *info, size_t size, void *context)
 {
 	struct search *s = context;
 	uintptr_t here = (uintptr_t)ml_symbols_next;
 
 	if (s->behind)
-		return visit_any(info, size, context);
+		return is_file(info) ? visit_any(info, size, context) : 0;
 	find_extent(&s->object, info);
 	s->behind = here >= s->object.start && here < s->object.end;
 	return 0;

@@ -1,0 +1,2 @@
+/* link: -Wl,--hash-style=gnu -Wl,--defsym=absolute_symbol=0x1234 */
+#include "hash_symbols.h"
