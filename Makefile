@@ -73,8 +73,8 @@ FORCE:
 in-process-offline: $(call objects,$(TRACE_SRC) $(wildcard symbolize/python/*.c))
 
 # Tests. tests/DIR/test_NAME.c is a program of its own, linked with the other .c files of its folder and with what the
-# folder tests; tests/DIR/objects/NAME.c is a shared object that tests load, linked with the options that a comment
-# "link: OPTIONS" in it asks for. Programs find the objects of their folder in ML_TEST_OBJECTS, and are run in this one.
+# folder tests. It is run in this folder and finds the shared objects that it loads in ML_TEST_OBJECTS: those are made
+# of tests/DIR/objects/NAME.c, each with the options that a comment "built with: OPTIONS */" in it asks for.
 
 TEST_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/test_*.c))
 TEST_OBJECTS := $(patsubst %.c,$(BUILD)/%.so,$(wildcard tests/*/objects/*.c))
@@ -100,7 +100,7 @@ $(BUILD)/obj/tests/%.o: TEST_CFLAGS = -DML_TEST_OBJECTS='"$(patsubst $(BUILD)/ob
 $(TEST_OBJECTS): $(BUILD)/%.so: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,LINK)
-	$(Q)$(CC) $(ML_CFLAGS) -fPIC -shared -o $@ $< $(TEST_OBJECT_FLAGS) $$(sed -n 's|.*link: \(.*\) \*/.*|\1|p' $<)
+	$(Q)$(CC) $(ML_CFLAGS) -fPIC -shared -o $@ $< $(TEST_OBJECT_FLAGS) $$(sed -n 's|.*built with: \(.*\) \*/.*|\1|p' $<)
 
 .PHONY: tests
 tests: $(TEST_PROGRAMS) $(TEST_OBJECTS) ## build the test programs
@@ -110,9 +110,9 @@ SANITIZED_MAKE = $(MAKE) TEST_OBJECT_FLAGS=-fno-sanitize=all
 
 .PHONY: tests-asan tests-tsan tests-clang
 tests-asan:
-	@$(SANITIZED_MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS='$(SANITIZE) -fsanitize=address,undefined' tests
+	+@$(SANITIZED_MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS='$(SANITIZE) -fsanitize=address,undefined' tests
 tests-tsan:
-	@$(SANITIZED_MAKE) --no-print-directory BUILD=$(BUILD)/tsan CFLAGS='$(SANITIZE) -fsanitize=thread' tests
+	+@$(SANITIZED_MAKE) --no-print-directory BUILD=$(BUILD)/tsan CFLAGS='$(SANITIZE) -fsanitize=thread' tests
 tests-clang:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/clang CC=$(CLANG) all tests
 

@@ -1,0 +1,223 @@
+"""Records real Python programs and reads what memline reports about them.
+
+A line of a recorded program may end in a comment of one word, its tag: `b = bytearray(10)  # made`. Tests then speak
+of rows["made"], so that they never count lines.
+"""
+import json
+import os
+import re
+import subprocess
+import tempfile
+import textwrap
+
+PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.path.join(PROJECT, os.environ.get("BUILD", "build"))
+LIBRARY = os.path.join(BUILD, "libmemline.so")
+MEMLINE = os.path.join(BUILD, "memline")
+CALLS = os.path.join(BUILD, "tests/e2e/objects/calls.so")
+
+MIB = 1 << 20
+
+# What CPython puts around the data of these objects, 3.8 to 3.14: sizeof(PyBytesObject) with its NUL; the object and
+# the NUL of a bytearray that was made in one go.
+BYTES = 33
+BYTEARRAY = 57
+
+SCRATCH = tempfile.TemporaryDirectory(prefix="memline-e2e-", dir=os.path.realpath(tempfile.gettempdir()))
+
+TAG = re.compile(r"# (\w+)$")
+
+FIELDS = ("mem_bytes", "increment_bytes", "own_increment_bytes", "live_bytes", "live_blocks", "allocated_bytes",
+          "allocations", "peak_bytes", "inclusive_live_bytes")
+
+
+class Row:
+    """A line of a report's table, its fields without the _bytes at their ends. All zero where nothing happened."""
+
+    def __init__(self, line=None):
+        self.seen = line is not None
+        for field in FIELDS:
+            setattr(self, re.sub("_bytes$", "", field), line[field] if line else 0)
+
+    def __repr__(self):
+        return "Row({})".format(", ".join(f"{name}={value}" for name, value in vars(self).items() if value))
+
+
+class Process:
+    """One process of a report. rows: by tag, or by (tag, function) where several functions have the line."""
+
+    def __init__(self, data, program, file):
+        self.data = data
+        self.totals = data["totals"]
+        self.warnings = data["warnings"]
+        self.file = file
+        with open(program, encoding="utf-8") as text:
+            self.tags = {tag.group(1): number for number, line in enumerate(text, 1)
+                         for tag in [TAG.search(line.rstrip())] if tag}
+
+    @property
+    def functions(self):
+        """The names of the program's functions that have a row."""
+        return [each["name"] for each in self.data["functions"] if each["file"] == self.file]
+
+    @property
+    def rows(self):
+        return Rows(self)
+
+    def lines(self):
+        """All (file, function, line data) of the report."""
+        for function in self.data["functions"]:
+            for line in function["lines"]:
+                yield function["file"], function["name"], line
+
+    def check_sums(self):
+        """What each report has to add up to, to the byte."""
+        totals = self.totals
+        own = sum(line["own_increment_bytes"] for _, _, line in self.lines())
+        rest = self.data["out_of_scope"]["increment_bytes"] + self.data["native"]["increment_bytes"]
+        assert own + rest == totals["live_bytes"] - totals["start_live_bytes"]
+        assert totals["allocated_bytes"] - totals["freed_bytes"] == totals["live_bytes"] - totals["start_live_bytes"]
+        live = sum(line["live_bytes"] for _, _, line in self.lines())
+        assert live + sum(self.data[key]["live_bytes"] for key in ("out_of_scope", "native")) == totals["live_bytes"]
+        assert totals["peak_bytes"] >= totals["live_bytes"] >= 0
+        for _, _, line in self.lines():
+            assert line["allocated_bytes"] >= line["live_bytes"] >= 0
+            assert line["allocations"] >= line["live_blocks"] >= 0
+            assert line["peak_bytes"] >= 0
+
+    def check_exact(self):
+        """Nothing was lost, doubled or guessed."""
+        assert self.totals["dropped_events"] == 0
+        assert self.totals["unknown_frees"] == 0
+        assert self.warnings == []
+
+
+class Rows:
+    def __init__(self, process):
+        self.process = process
+
+    def __getitem__(self, key):
+        tag, function = key if isinstance(key, tuple) else (key, None)
+        number = self.process.tags[tag]
+        found = {name.rpartition(".")[2]: line for file, name, line in self.process.lines()
+                 if file == self.process.file and line["line"] == number}
+        if function is not None:
+            return Row(found.get(function))
+        assert len(found) < 2, f"line {number} belongs to {sorted(found)}: say which"
+        return Row(*found.values())
+
+
+class Run:
+    """A program that was recorded: how it ended, and its traces."""
+
+    def __init__(self, program, file, folder):
+        self.program = program  # where its text is
+        self.file = file  # what the interpreter calls it
+        self.folder = folder
+        self.status, self.stdout, self.stderr = 0, "", ""
+
+    @property
+    def traces(self):
+        if not os.path.isdir(self.folder):
+            return []
+        return sorted(os.path.join(self.folder, name) for name in os.listdir(self.folder))
+
+    def report(self, *options):
+        """All processes of the run."""
+        data = json.loads(memline("report", "--json", *map(str, options), self.folder))
+        processes = [Process(each, self.program, self.file) for each in data["processes"]]
+        if not {str(option).partition("=")[0] for option in options} & {"--function", "--thread", "--top", "--from", "--to"}:
+            for process in processes:
+                process.check_sums()
+        return processes
+
+    def process(self, *options):
+        """The one process of the run."""
+        (process,) = self.report(*options)
+        return process
+
+    def answers(self):
+        """What the program printed: one JSON value."""
+        return json.loads(self.stdout)
+
+
+def memline(*arguments, status=0, **environment):
+    """Runs the memline command and returns what it printed."""
+    done = subprocess.run([MEMLINE, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          env=dict(os.environ, **environment), timeout=120)
+    assert done.returncode == status, done.stderr.decode(errors="replace")
+    return done.stdout.decode()
+
+
+def clean_environment(**changes):
+    """The environment of a recorded program: nothing of this one's Python or memline settings."""
+    environment = {name: value for name, value in os.environ.items()
+                   if not name.startswith(("PYTHON", "MEMLINE_", "LD_PRELOAD", "FUNCTIONS_", "MALLOC_"))}
+    environment.update(changes)
+    return environment
+
+
+def write_program(text, name="program.py"):
+    """Writes a program into a new folder, which goes when the tests end."""
+    path = os.path.join(tempfile.mkdtemp(dir=SCRATCH.name), name)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    return path
+
+
+STARTS = {
+    "file": lambda path, text: [path],
+    "module": lambda path, text: ["-m", "program"],
+    "command": lambda path, text: ["-c", text],
+    "stdin": lambda path, text: ["-"],
+}
+
+
+def record(python, text, *arguments, options=(), env=None, kill=None, status=0, start="file", timeout=120):
+    """Runs a program under the preload and waits for its end.
+
+    options go before the program's name, arguments behind it. With kill, the signal of that number is sent as soon as
+    the program has printed a line "ready". status is what the program has to end with (with kill: by that signal);
+    None: anything. start says how the interpreter gets the program.
+    """
+    assert os.path.exists(LIBRARY) and os.path.exists(MEMLINE), "type make first"
+    text = textwrap.dedent(text)
+    path = write_program(text)
+    folder = os.path.join(os.path.dirname(path), "traces")
+    command = [*python.command, *options, *STARTS[start](path, text), *map(str, arguments)]
+    environment = clean_environment(LD_PRELOAD=LIBRARY, MEMLINE_DIR=folder, **(env or {}))
+    child = subprocess.Popen(command, env=environment, cwd=os.path.dirname(path), stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if kill is not None:
+        assert child.stdout.readline() == b"ready\n", child.stderr.read().decode(errors="replace")
+        child.send_signal(kill)
+    try:
+        stdout, stderr = child.communicate(text.encode() if start == "stdin" else None, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        raise AssertionError("the program hangs: " + child.communicate()[1].decode(errors="replace")) from None
+    run = Run(path, {"command": "<string>", "stdin": "<stdin>"}.get(start, path), folder)
+    run.status, run.stdout, run.stderr = child.returncode, stdout.decode(), stderr.decode(errors="replace")
+    expected = -kill if kill is not None and status == 0 else status
+    assert expected is None or run.status == expected, f"status {run.status}: {run.stderr}"
+    return run
+
+
+# Binds the functions of calls.c to plain names, so that the lines under test do nothing but call.
+LOAD = """
+import ctypes
+import sys
+library = ctypes.CDLL(sys.argv[1])
+size, number = ctypes.c_size_t, ctypes.c_int
+def bind(name, result, *arguments):
+    function = getattr(library, "calls_" + name)
+    function.restype, function.argtypes = result, arguments
+    return function
+"""
+
+
+def record_calls(python, names, text, *arguments, **environment):
+    """Records a program that calls into tests/e2e/objects/calls.c, without Python's own objects."""
+    program = LOAD + names + textwrap.dedent(text)
+    run = record(python, program, CALLS, *arguments, env=dict({"MEMLINE_OBJECTS": "off"}, **environment))
+    return run, run.process()

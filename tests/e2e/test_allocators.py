@@ -1,0 +1,91 @@
+"""Whichever allocator Python is told to use, and whatever stands on top of it: the same bytes on the same lines."""
+import pytest
+from support import BYTES, record
+
+PROGRAM = """
+keep = [None] * 1000
+def work():
+    for i in range(1000):
+        keep[i] = bytes(100)  # small
+    large = bytes(1_000_000)  # large
+    del large  # deleted
+    for i in range(500):
+        keep[i] = None  # freed
+    grown = bytearray(300)  # grown
+    grown.extend(keep[999])  # extended
+    del grown  # grown_deleted
+work()
+"""
+
+SETTINGS = [
+    {"PYTHONMALLOC": "malloc"}, {"PYTHONMALLOC": "debug"}, {"PYTHONMALLOC": "malloc_debug"},
+    {"PYTHONMALLOC": "pymalloc"}, {"PYTHONMALLOC": "pymalloc_debug"}, {"PYTHONMALLOC": "default"},
+    {"PYTHONDEVMODE": "1"}, {"PYTHONTRACEMALLOC": "1"}, {"PYTHONTRACEMALLOC": "25"},
+    {"PYTHONMALLOC": "debug", "PYTHONTRACEMALLOC": "5"}, {},
+]
+
+
+def check_rows(process):
+    rows = process.rows
+    assert rows["small"].increment == 1000 * (100 + BYTES)
+    assert rows["small"].allocations >= 1000
+    assert rows["small"].peak == 1000 * (100 + BYTES)
+    assert rows["small"].live == 500 * (100 + BYTES)
+    assert rows["small"].live_blocks == 500
+    assert rows["large"].increment == 1_000_000 + BYTES
+    assert rows["deleted"].increment == -(1_000_000 + BYTES)
+    assert rows["freed"].increment == -500 * (100 + BYTES)
+    assert rows["grown"].increment + rows["extended"].increment + rows["grown_deleted"].increment == 0
+    assert process.totals["unknown_frees"] == 0
+    assert process.totals["dropped_events"] == 0
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda each: ",".join(map("=".join, each.items())) or "none")
+def test_settings(python, setting):
+    check_rows(record(python, PROGRAM, env=setting).process())
+
+
+@pytest.mark.parametrize("options", [["-X", "dev"], ["-X", "tracemalloc=3"], ["-I"], ["-S", "-E"], ["-O"]], ids=" ".join)
+def test_options(python, options):
+    check_rows(record(python, PROGRAM, options=options).process())
+
+
+def test_tracemalloc_started_and_stopped_by_the_program(python):
+    run = record(python, "import tracemalloc\ntracemalloc.start()\n" + PROGRAM.replace("work()\n", "") + """
+work()
+print(tracemalloc.get_traced_memory()[1] > 1_000_000)
+tracemalloc.stop()
+keep[999] = None  # after
+""")
+    assert run.stdout == "True\n"
+    process = run.process()
+    assert process.rows["after"].increment == -(100 + BYTES)
+    assert process.rows["small"].increment == 1000 * (100 + BYTES)
+    assert process.totals["dropped_events"] == 0
+
+
+def test_without_objects(python):
+    """MEMLINE_OBJECTS=off: what reaches the C library alone."""
+    rows = record(python, PROGRAM, env={"MEMLINE_OBJECTS": "off"}).process().rows
+    assert rows["small"].increment == 0
+    assert rows["large"].increment == 1_000_000 + BYTES
+    assert rows["deleted"].increment == -(1_000_000 + BYTES)
+
+
+def test_switched_off(python):
+    run = record(python, PROGRAM, env={"MEMLINE_OFF": "1"})
+    assert (run.traces, run.stdout, run.stderr) == ([], "", "")
+
+
+def test_arenas_are_not_counted_again(python):
+    process = record(python, """
+        keep = None
+        def work():
+            global keep
+            keep = [bytes(100) for _ in range(100_000)]  # made
+        work()
+    """).process()
+    objects = 100_000 * (100 + BYTES)
+    assert objects <= process.rows["made"].increment <= objects + (2 << 20)
+    assert process.totals["allocator_bytes"] >= objects
+    assert process.totals["live_bytes"] < objects + (8 << 20)
