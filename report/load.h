@@ -21,7 +21,7 @@
 	X(META, "pairs of the process's description are cut off")                                                      \
 	X(DEFINITION, "definitions of code objects or modules are damaged")                                            \
 	X(NODE, "nodes of the tree of stacks are damaged")                                                             \
-	X(PIECE, "pieces of the event stream are damaged; what follows the first bad byte of each was left out")       \
+	X(PIECE, "pieces of the event stream are damaged; what follows the first unreadable byte of each is left out") \
 	X(MISSING, "pieces of the event stream are missing")                                                           \
 	X(READ, "parts of the trace could not be read")                                                                \
 	X(UNKNOWN_NODE, "events have a stack that is not in the trace")
@@ -33,12 +33,17 @@ enum ml_damage {
 	ML_DAMAGES
 };
 
+struct ml_damage_count {
+	uint64_t count;
+	uint64_t offset; /* of the first in the file */
+};
+
 struct ml_pair {
 	char *key;
 	char *value;
 };
 
-/* A Python code object. file and name end with a NUL and may hold any other bytes. */
+/* A Python code object. file and name end with a NUL and may hold any other bytes; name and table live behind file. */
 struct ml_code {
 	uint32_t id;
 	uint32_t first_line;
@@ -55,7 +60,7 @@ struct ml_module {
 	uint64_t base;
 	uint64_t start;
 	uint64_t end;
-	char *path;
+	char *path; /* build_id lives behind it */
 	uint8_t *build_id;
 	uint32_t build_id_bytes;
 };
@@ -83,12 +88,10 @@ struct ml_trace {
 	struct ml_node *nodes;
 	uint32_t nodes_n;
 
-	struct {
-		uint64_t count;
-		uint64_t offset; /* of the first in the file */
-	} damage[ML_DAMAGES];
+	struct ml_damage_count damage[ML_DAMAGES];
 
-	struct ml_merge *merge; /* the events; private to load.c */
+	char *meta_text;        /* private: what meta points into */
+	struct ml_merge *merge; /* private: see report/merge.h */
 };
 
 /* One event where it stands in the order of the whole process. */

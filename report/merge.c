@@ -1,0 +1,488 @@
+#include "report/merge.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "report/file.h"
+#include "report/memory.h"
+
+/* Small enough for the first-level cache; large enough that a consumer may look ahead and prefetch. */
+#define BATCH 128
+
+/* How often a ring is read again that was emptied while it was read. */
+#define RING_TRIES 64
+
+/* A RING extent as it was at one moment. */
+struct snapshot {
+	uint64_t offset; /* of the extent */
+	uint32_t ring;
+	int intact; /* all that the state says is here */
+	uint64_t state;
+	uint8_t *events;
+	size_t bytes;
+};
+
+struct snapshots {
+	struct snapshot *at;
+	size_t n;
+};
+
+/* A piece of a ring: an EVENTS extent or a snapshot. */
+struct part {
+	uint32_t ring;
+	uint32_t sequence;
+	uint64_t offset;                 /* of the extent */
+	const struct ml_extent *extent;  /* or NULL */
+	const struct snapshot *snapshot; /* or NULL */
+};
+
+/* The events of one ring. */
+struct stream {
+	uint32_t ring;
+	uint32_t sequence;       /* that the next part should have */
+	const struct part *next; /* part to be read, up to */
+	const struct part *end;
+	uint8_t *loaded;      /* the events of an EVENTS extent */
+	const uint8_t *start; /* of the events in memory */
+	uint64_t offset;      /* and in the file */
+	struct ml_cursor cursor;
+	uint64_t turn; /* that of the next event is this one or a later one */
+	uint64_t ns;
+	uint32_t tid;
+};
+
+struct ml_merge {
+	struct snapshots rings;
+	int running;        /* the process was writing while the rings were read */
+	uint64_t last_turn; /* nothing behind it is delivered */
+
+	int started;
+	struct ml_damage_count before[ML_DAMAGES]; /* found before the events were read */
+	struct part *parts;     /* by ring, then sequence */
+	size_t parts_n;
+	struct stream *streams;
+	size_t streams_n;
+	struct stream **heap; /* the one whose turn comes first is first */
+	size_t heap_n;
+
+	uint64_t now; /* ns of the last moment */
+	uint64_t bytes_read;
+	uint64_t bytes;
+	struct ml_moment batch[BATCH];
+};
+
+/* Snapshots. */
+
+/* Events up to the length that the state told before they were read stay as they are while the sequence does. */
+static void take_snapshot(struct ml_trace *t, const struct ml_extent *e, struct snapshot *s)
+{
+	uint64_t within = ml_file_within(t, e), after;
+	size_t used, room = within > sizeof(struct ml_piece) ? (size_t)within - sizeof(struct ml_piece) : 0;
+	struct ml_piece head;
+
+	*s = (struct snapshot){.offset = e->offset, .ring = e->id};
+	for (int i = 0; i < RING_TRIES; i++) {
+		s->bytes = 0;
+		if (ml_file_read(t, e->offset, &head, sizeof head) < sizeof head)
+			return;
+		s->state = head.state;
+		used = ML_PIECE_USED(head.state);
+		s->intact = used <= room && (!used || head.ring == e->id);
+		if (!used || head.ring != e->id)
+			return;
+		s->bytes = used < room ? used : room;
+		s->events = ml_memory_resize(s->events, s->bytes, 1);
+		s->bytes = ml_file_read(t, e->offset + sizeof head, s->events, s->bytes);
+		s->intact = s->bytes == used;
+		if (ml_file_read(t, e->offset, &after, sizeof after) == sizeof after &&
+		    ML_PIECE_SEQUENCE(after) == ML_PIECE_SEQUENCE(head.state))
+			return;
+	}
+	s->intact = 0;
+	s->bytes = 0;
+}
+
+static struct snapshots take_snapshots(struct ml_trace *t)
+{
+	struct snapshots rings = {ml_memory_get(t->extents_n, sizeof *rings.at), 0};
+
+	for (size_t i = 0; i < t->extents_n; i++)
+		if (t->extents[i].kind == ML_EXTENT_RING)
+			take_snapshot(t, &t->extents[i], &rings.at[rings.n++]);
+	return rings;
+}
+
+static void free_snapshots(struct snapshots *rings)
+{
+	for (size_t i = 0; i < rings->n; i++)
+		free(rings->at[i].events);
+	free(rings->at);
+}
+
+static int same_states(const struct snapshots *a, const struct snapshots *b)
+{
+	for (size_t i = 0; i < a->n; i++)
+		if (a->at[i].state != b->at[i].state)
+			return 0;
+	return 1;
+}
+
+/* The turn in force at the end of the events. */
+static uint64_t turn_at_end(const uint8_t *events, size_t bytes)
+{
+	struct ml_cursor c;
+	struct ml_event e;
+	uint64_t turn = 0;
+
+	ml_cursor_init(&c, events, bytes);
+	while (ml_get(&c, &e) > 0) {
+		if (e.record == ML_RECORD_BASE)
+			turn = e.turn;
+		else if (e.record == ML_RECORD_TURN)
+			turn += e.turn;
+	}
+	return turn;
+}
+
+/* The last turn that the rings know of; if all have just been emptied, that of the last full piece. */
+static uint64_t last_turn(struct ml_trace *t, const struct snapshots *rings)
+{
+	uint64_t last = 0;
+
+	for (size_t i = 0; i < rings->n; i++) {
+		uint64_t turn = turn_at_end(rings->at[i].events, rings->at[i].bytes);
+		if (turn > last)
+			last = turn;
+	}
+	for (size_t i = t->extents_n; !last && i-- > 0;) {
+		struct ml_piece head;
+		if (t->extents[i].kind == ML_EXTENT_EVENTS &&
+		    ml_file_read(t, t->extents[i].offset, &head, sizeof head) == sizeof head)
+			last = head.last_turn;
+	}
+	return last;
+}
+
+/*
+ * The rings are read twice. If the second time shows no change, they are as they will stay. Else the process is running
+ * and they were not read at one moment: but all events up to the last turn that was seen the first time are in what was
+ * read the second time (or, of the turn that was in force, the first ones; one thread made them).
+ */
+int ml_merge_snapshot(struct ml_trace *t)
+{
+	struct ml_merge *m = ml_memory_get(1, sizeof *m);
+	struct snapshots first = take_snapshots(t);
+
+	t->merge = m;
+	m->rings = take_snapshots(t);
+	m->running = !same_states(&first, &m->rings);
+	m->last_turn = m->running ? last_turn(t, &first) : UINT64_MAX;
+	free_snapshots(&first);
+	return m->running;
+}
+
+/* Parts. */
+
+int ml_load_piece(struct ml_trace *t, const struct ml_extent *e, struct ml_load_piece *piece)
+{
+	uint64_t within = ml_file_within(t, e);
+	size_t room, used;
+
+	*piece = (struct ml_load_piece){0};
+	if (within < sizeof piece->head || ml_file_read(t, e->offset, &piece->head, sizeof piece->head) < sizeof piece->head)
+		return -1;
+	room = (size_t)within - sizeof piece->head;
+	used = ML_PIECE_USED(piece->head.state);
+	piece->bytes = used < room ? used : room;
+	piece->events = ml_memory_get(piece->bytes, 1);
+	piece->bytes = ml_file_read(t, e->offset + sizeof piece->head, piece->events, piece->bytes);
+	piece->intact = piece->bytes == used && piece->head.ring == e->id;
+	if (e->kind == ML_EXTENT_EVENTS)
+		piece->intact &= ML_PIECE_SEQUENCE(piece->head.state) == e->sequence &&
+				 ml_checksum(piece->events, piece->bytes) == piece->head.checksum;
+	return 0;
+}
+
+static int by_place(const void *a, const void *b)
+{
+	const struct part *x = a, *y = b;
+
+	if (x->ring != y->ring)
+		return x->ring < y->ring ? -1 : 1;
+	if (x->sequence != y->sequence)
+		return x->sequence < y->sequence ? -1 : 1;
+	return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+static void add_parts(struct ml_trace *t)
+{
+	struct ml_merge *m = t->merge;
+
+	for (size_t i = 0; i < t->extents_n; i++) {
+		const struct ml_extent *e = &t->extents[i];
+		if (e->kind == ML_EXTENT_EVENTS && e->sequence <= UINT32_MAX)
+			m->parts[m->parts_n++] = (struct part){e->id, (uint32_t)e->sequence, e->offset, e, NULL};
+		else if (e->kind == ML_EXTENT_EVENTS)
+			ml_file_damaged(t, ML_DAMAGE_DIRECTORY, e->offset);
+	}
+	for (size_t i = 0; i < m->rings.n; i++) {
+		const struct snapshot *s = &m->rings.at[i];
+		if (!s->intact)
+			ml_file_damaged(t, ML_DAMAGE_PIECE, s->offset);
+		if (s->bytes)
+			m->parts[m->parts_n++] =
+				(struct part){s->ring, ML_PIECE_SEQUENCE(s->state), s->offset, NULL, s};
+	}
+	qsort(m->parts, m->parts_n, sizeof *m->parts, by_place);
+}
+
+/* The copy of a ring's piece is as good as the ring where it is whole, and may go further than our snapshot. */
+static int is_whole_copy(struct ml_trace *t, const struct part *copy, const struct part *ring)
+{
+	struct ml_load_piece piece;
+	int whole;
+
+	if (!copy->extent || ml_load_piece(t, copy->extent, &piece) < 0)
+		return 0;
+	whole = piece.intact && piece.bytes >= ring->snapshot->bytes;
+	free(piece.events);
+	return whole;
+}
+
+/* Leaves one part of those with the same ring and sequence: the ring, or its whole copy; else the first. */
+static void choose_parts(struct ml_trace *t)
+{
+	struct ml_merge *m = t->merge;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < m->parts_n; i++) {
+		struct part *p = &m->parts[i], *last = kept ? &m->parts[kept - 1] : NULL;
+		if (!last || last->ring != p->ring || last->sequence != p->sequence)
+			m->parts[kept++] = *p;
+		else if (!p->snapshot == !last->snapshot)
+			ml_file_damaged(t, ML_DAMAGE_DIRECTORY, p->offset);
+		else if (p->snapshot ? !is_whole_copy(t, last, p) : is_whole_copy(t, p, last))
+			*last = *p;
+	}
+	m->parts_n = kept;
+}
+
+/* Streams. */
+
+static void start_streams(struct ml_merge *m)
+{
+	m->streams = ml_memory_get(m->parts_n, sizeof *m->streams);
+	m->heap = ml_memory_get(m->parts_n, sizeof(struct stream *));
+	for (size_t i = 0; i < m->parts_n; i++) {
+		const struct part *p = &m->parts[i];
+		struct stream *s = m->streams_n ? &m->streams[m->streams_n - 1] : NULL;
+		if (!s || s->ring != p->ring) {
+			s = &m->streams[m->streams_n++];
+			*s = (struct stream){.ring = p->ring, .next = p};
+			m->heap[m->heap_n++] = s;
+		}
+		s->end = p + 1;
+		m->bytes += p->snapshot ? p->snapshot->bytes : p->extent->length;
+	}
+}
+
+static void stop_streams(struct ml_merge *m)
+{
+	for (size_t i = 0; i < m->streams_n; i++)
+		free(m->streams[i].loaded);
+	free(m->streams);
+	free(m->heap);
+	free(m->parts);
+	m->streams_n = m->heap_n = m->parts_n = 0;
+	m->now = m->bytes = m->bytes_read = 0;
+}
+
+void ml_merge_start(struct ml_trace *t)
+{
+	struct ml_merge *m = t->merge;
+
+	if (m->started)
+		memcpy(t->damage, m->before, sizeof t->damage);
+	else
+		memcpy(m->before, t->damage, sizeof t->damage);
+	m->started = 1;
+	stop_streams(m);
+	m->parts = ml_memory_get(t->extents_n + m->rings.n, sizeof *m->parts);
+	add_parts(t);
+	choose_parts(t);
+	start_streams(m);
+}
+
+void ml_merge_free(struct ml_merge *m)
+{
+	if (!m)
+		return;
+	stop_streams(m);
+	free_snapshots(&m->rings);
+	free(m);
+}
+
+/* Damage of a piece; but what a running process is about to write is none. */
+static void piece_damaged(struct ml_trace *t, const struct stream *s, uint64_t offset)
+{
+	if (!t->merge->running || s->next < s->end)
+		ml_file_damaged(t, ML_DAMAGE_PIECE, offset);
+}
+
+/* Sets the stream at the start of its next part. 0: there is nothing in it that could be read. */
+static int load_part(struct ml_trace *t, struct stream *s)
+{
+	const struct part *p = s->next++;
+	struct ml_load_piece piece;
+	size_t bytes;
+
+	free(s->loaded);
+	s->loaded = NULL;
+	if (p->sequence != s->sequence)
+		ml_file_damaged(t, ML_DAMAGE_MISSING, p->offset);
+	s->sequence = p->sequence + 1;
+	if (p->snapshot) {
+		s->start = p->snapshot->events;
+		bytes = p->snapshot->bytes;
+		t->merge->bytes_read += bytes;
+	} else {
+		t->merge->bytes_read += p->extent->length;
+		if (ml_load_piece(t, p->extent, &piece) < 0) {
+			piece_damaged(t, s, p->offset);
+			return 0;
+		}
+		if (!piece.intact)
+			piece_damaged(t, s, p->offset);
+		s->start = s->loaded = piece.events;
+		bytes = piece.bytes;
+		if (piece.head.ring != p->ring || ML_PIECE_SEQUENCE(piece.head.state) != p->sequence)
+			return 0;
+	}
+	s->offset = p->offset + sizeof piece.head;
+	ml_cursor_init(&s->cursor, s->start, bytes);
+	if (bytes && ML_REC_CODE(*s->start) == ML_RECORD_BASE)
+		return 1;
+	if (bytes)
+		piece_damaged(t, s, s->offset);
+	return 0;
+}
+
+/* Decodes the stream's next record into m->event, whatever it is. 0: the stream has ended. */
+static int next_record(struct ml_trace *t, struct stream *s, struct ml_moment *m)
+{
+	for (;;) {
+		int got = ml_get(&s->cursor, &m->event);
+		if (got > 0)
+			return 1;
+		if (got < 0)
+			piece_damaged(t, s, s->offset + (uint64_t)(s->cursor.at - s->start));
+		do {
+			if (s->next == s->end)
+				return 0;
+		} while (!load_part(t, s));
+	}
+}
+
+/* Fills in what the stream knows. 0: the record is only for the stream itself. */
+static int complete(struct ml_trace *t, struct stream *s, struct ml_moment *m)
+{
+	struct ml_event *e = &m->event;
+
+	switch (e->record) {
+	case ML_RECORD_BASE:
+		s->turn = e->turn;
+		s->ns = e->ns;
+		s->tid = e->tid;
+		return 0;
+	case ML_RECORD_TURN:
+		s->turn += e->turn;
+		return 0;
+	case ML_RECORD_TIME:
+		s->ns += e->ns;
+		m->rss = e->pages * t->page_bytes;
+		break;
+	default:
+		m->rss = 0;
+		break;
+	}
+	if (e->node && (e->node >= t->nodes_n || !t->nodes[e->node].subject)) {
+		ml_file_damaged(t, ML_DAMAGE_UNKNOWN_NODE, s->offset + (uint64_t)(s->cursor.at - s->start));
+		e->node = 0;
+	}
+	if (s->ns > t->merge->now)
+		t->merge->now = s->ns;
+	m->ns = t->merge->now;
+	m->turn = s->turn;
+	m->tid = s->tid;
+	m->ring = s->ring;
+	return 1;
+}
+
+/* The merge. */
+
+static int comes_first(const struct stream *a, const struct stream *b)
+{
+	return a->turn != b->turn ? a->turn < b->turn : a->ring < b->ring;
+}
+
+/* Puts the first stream, whose turn has grown, where it belongs. */
+static void sift_down(struct ml_merge *m)
+{
+	struct stream *moved = m->heap[0];
+	size_t at = 0, child;
+
+	while ((child = 2 * at + 1) < m->heap_n) {
+		if (child + 1 < m->heap_n && comes_first(m->heap[child + 1], m->heap[child]))
+			child++;
+		if (comes_first(moved, m->heap[child]))
+			break;
+		m->heap[at] = m->heap[child];
+		at = child;
+	}
+	m->heap[at] = moved;
+}
+
+/* The stream that comes next if the first one may not go on, or NULL. */
+static const struct stream *second(const struct ml_merge *m)
+{
+	if (m->heap_n > 2 && comes_first(m->heap[2], m->heap[1]))
+		return m->heap[2];
+	return m->heap_n > 1 ? m->heap[1] : NULL;
+}
+
+/* Moves events of the first stream to the batch, from place n on, as long as it stays the first. */
+static size_t deliver(struct ml_trace *t, size_t n)
+{
+	struct ml_merge *m = t->merge;
+	struct stream *s = m->heap[0];
+	const struct stream *other = second(m);
+
+	while (n < BATCH) {
+		if (!next_record(t, s, &m->batch[n]) || s->turn > m->last_turn) {
+			m->heap[0] = m->heap[--m->heap_n];
+			break;
+		}
+		if (complete(t, s, &m->batch[n]))
+			n++;
+		else if (other && !comes_first(s, other))
+			break;
+	}
+	if (m->heap_n)
+		sift_down(m);
+	return n;
+}
+
+size_t ml_merge_next(struct ml_trace *t, const struct ml_moment **moments)
+{
+	size_t n = 0;
+
+	while (n < BATCH && t->merge->heap_n)
+		n = deliver(t, n);
+	*moments = t->merge->batch;
+	return n;
+}
+
+double ml_merge_progress(const struct ml_merge *m)
+{
+	return m->bytes ? (double)m->bytes_read / (double)m->bytes : 1;
+}

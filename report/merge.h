@@ -1,0 +1,25 @@
+/*
+ * The event stream of a trace: the pieces of all its rings, merged by turn. The half of load.h that reads events; only
+ * load.c uses it.
+ *
+ * Of a running process it takes a consistent cut: what is delivered is a prefix of the process's events.
+ */
+#ifndef ML_REPORT_MERGE_H
+#define ML_REPORT_MERGE_H
+
+#include "report/load.h"
+
+struct ml_merge;
+
+/*
+ * Reads the rings that t->extents names. 1: they were being written to meanwhile, so the directory must be read again
+ * before ml_merge_start(), which finds out what else is to be read.
+ */
+int ml_merge_snapshot(struct ml_trace *t);
+void ml_merge_start(struct ml_trace *t);
+void ml_merge_free(struct ml_merge *m);
+
+size_t ml_merge_next(struct ml_trace *t, const struct ml_moment **moments);
+double ml_merge_progress(const struct ml_merge *m);
+
+#endif
