@@ -110,6 +110,7 @@ static struct ml_module_segments *get_segments(struct ml_modules *m, size_t more
 	return s;
 }
 
+/* Whether a part of the file is in memory. */
 static bool is_loaded(const struct dl_phdr_info *info, const ElfW(Phdr) *part)
 {
 	ElfW(Half) i;
@@ -367,9 +368,10 @@ unsigned ml_modules_refresh(struct ml_modules *m, void (*added)(void *context, c
 	return walk.left_out;
 }
 
-/* The last segment that starts at or before the address. False if the address is in none. */
-static bool search(const struct ml_module_index *x, uintptr_t address, struct segment *found)
+/* The segment around the address; all zero if there is none. */
+static struct segment search(const struct ml_module_index *x, uintptr_t address)
 {
+	struct segment found = {0};
 	size_t low = 0, high = LOAD(x->count);
 
 	while (low < high) {
@@ -380,29 +382,28 @@ static bool search(const struct ml_module_index *x, uintptr_t address, struct se
 		else
 			high = middle;
 	}
-	if (low == 0)
-		return false;
-	found->end = LOAD(x->entry[low - 1].end);
-	found->base = LOAD(x->entry[low - 1].base);
-	found->id = LOAD(x->entry[low - 1].id);
-	return address < found->end;
+	if (low > 0 && address < LOAD(x->entry[low - 1].end)) {
+		found.base = LOAD(x->entry[low - 1].base);
+		found.id = LOAD(x->entry[low - 1].id);
+	}
+	return found;
 }
 
 uint32_t ml_modules_find(const struct ml_modules *m, uintptr_t address, uint64_t *offset)
 {
-	struct segment found;
+	struct segment found = {0};
 	const struct ml_module_index *x;
 	uint32_t epoch;
-	bool is_found;
 
 	/* A refresh writes into the index of epoch e only after it has published e + 1. */
 	do {
 		epoch = ml_modules_epoch(m);
 		x = LOAD(m->index[epoch % 2]);
-		is_found = x && search(x, address, &found);
-	} while (LOAD(m->epoch) != epoch);
-	*offset = is_found ? address - found.base : address;
-	return is_found ? found.id : 0;
+		if (x)
+			found = search(x, address);
+	} while (ml_modules_epoch(m) != epoch);
+	*offset = address - found.base;
+	return found.id;
 }
 
 uint32_t ml_modules_epoch(const struct ml_modules *m)

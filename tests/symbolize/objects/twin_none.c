@@ -1,0 +1,2 @@
+/* link: -Wl,--build-id=none */
+#include "twin.h"
