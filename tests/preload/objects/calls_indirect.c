@@ -1,4 +1,4 @@
-/* link: -Wl,-z,now */
+/* built with: -Wl,-z,now */
 int indirect_function(void);
 
 int calls_indirect(void);

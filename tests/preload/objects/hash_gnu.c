@@ -1,2 +1,2 @@
-/* link: -Wl,--hash-style=gnu -Wl,--defsym=absolute_symbol=0x1234 */
+/* built with: -Wl,--hash-style=gnu -Wl,--defsym=absolute_symbol=0x1234 */
 #include "hash_symbols.h"

@@ -1,4 +1,4 @@
-/* link: -Wl,--version-script=tests/preload/objects/versions.map */
+/* built with: -Wl,--version-script=tests/preload/objects/versions.map */
 int old_answer(void);
 int old_answer(void)
 {

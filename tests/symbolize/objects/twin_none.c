@@ -1,2 +1,2 @@
-/* link: -Wl,--build-id=none */
+/* built with: -Wl,--build-id=none */
 #include "twin.h"
