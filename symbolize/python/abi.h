@@ -20,8 +20,7 @@
  */
 struct ml_offsets {
 	uint32_t runtime_finalizing;   /* of _PyRuntime: the thread state that finalizes, or NULL */
-	uint32_t runtime_interpreters; /* the first interpreter state */
-	uint32_t interpreter_next;
+	uint32_t runtime_interpreters; /* the newest interpreter state; the next word is the main one */
 
 	uint32_t thread_frame;  /* of PyThreadState: the innermost frame; with has_cframe the _PyCFrame */
 	uint32_t thread_base;   /* the sentinel frame that ends every chain */
@@ -35,10 +34,10 @@ struct ml_offsets {
 	uint32_t frame_instr; /* see instr_unit */
 	uint32_t frame_owner; /* uint8_t */
 	uint32_t frame_size;  /* up to and without the local variables */
+	uint32_t frame_trace_lines; /* f_trace_lines, for the check alone */
 
 	uint32_t code_file;
 	uint32_t code_name; /* co_qualname where there is one */
-	uint32_t code_plain_name;
 	uint32_t code_table;
 	uint32_t code_first_line;
 	uint32_t code_flags;
@@ -69,14 +68,17 @@ struct ml_python {
 	struct ml_offsets debug;
 	uint32_t code_type_basicsize; /* PyCode_Type.tp_basicsize */
 	uint32_t cleared;             /* bit of thread_status: PyThreadState_Clear() has run */
+	uint32_t init_shim;           /* bit of code_flags that _Py_InitCleanup has, the static code under which C() may run
+	                                 an __init__(); 0: no frame of it is ever seen */
 	uintptr_t code_mask;          /* bits of frame_code that are the address */
 	uint8_t instr_unit;           /* 0: frame_instr is a pointer into the bytecode; else an int in this many bytes */
 	uint8_t shim_owner;           /* frames with this owner or a higher one run no Python code; 0: there are none */
 	int8_t generator_running;     /* generator_state of one that is on the stack */
 	bool has_cframe;              /* the thread state leads to its frame by way of a struct on the C stack */
 	bool current_is_global;       /* the current thread state is the GIL holder's, maybe another thread's */
-	bool has_init_shim;           /* C() may run under a frame of the static code object _Py_InitCleanup */
 	enum ml_line_table lines;
+	const char *name_member;  /* what code_name and code_table are called among PyCode_Type's members */
+	const char *table_member;
 };
 
 /* PyMemAllocatorEx and PyObjectArenaAllocator, the same in all versions. */
@@ -99,9 +101,11 @@ struct ml_abi {
 	struct ml_python is;
 	const char *runtime;   /* _PyRuntime */
 	const void *code_type; /* PyCode_Type */
-	const void *generator_types[3];
-	int careful; /* see ml_abi_saw_file() */
-	uintptr_t main_stack_end;
+	const void *generator_type;
+	const void *coroutine_type;
+	const void *async_generator_type;
+	int careful;              /* see ml_abi_saw_file() */
+	uintptr_t main_stack_end; /* an address above every C frame of the process's first thread */
 
 	char version[32]; /* Py_GetVersion() up to the first space */
 	char why[128];    /* room for the text of a refusal */

@@ -88,11 +88,15 @@ static inline bool ml_code_is_one(const struct ml_abi *abi, const void *code)
 	       (const void *)ml_load_word(code, abi->is.at.object_type) == abi->code_type;
 }
 
-/* _Py_InitCleanup is not exported by 3.13. It is the one whose names and file name are one and the same object. */
+/* _Py_InitCleanup (Python/specialize.c, Objects/codeobject.c) is no exported symbol in 3.13. It has no line, and one
+   object is both its names and its file name. */
 static inline bool ml_code_is_init_shim(const struct ml_abi *abi, const void *code)
 {
-	uintptr_t file = ml_load_word(code, abi->is.at.code_file);
-	return file == ml_load_word(code, abi->is.at.code_name) && ml_load_int(code, abi->is.at.code_first_line) <= 0;
+	const struct ml_offsets *at = &abi->is.at;
+
+	return ((uint32_t)ml_load_int(code, at->code_flags) & abi->is.init_shim) &&
+	       ml_load_int(code, at->code_first_line) <= 0 &&
+	       ml_load_word(code, at->code_file) == ml_load_word(code, at->code_name);
 }
 
 static inline enum ml_frame_kind ml_frame_kind(const struct ml_abi *abi, const void *frame, const void *code)
@@ -101,7 +105,7 @@ static inline enum ml_frame_kind ml_frame_kind(const struct ml_abi *abi, const v
 		return ML_FRAME_SHIM;
 	if (!ml_code_is_one(abi, code))
 		return ML_FRAME_BAD;
-	if (abi->is.has_init_shim && ml_code_is_init_shim(abi, code))
+	if (ml_code_is_init_shim(abi, code))
 		return ML_FRAME_SHIM;
 	return ML_FRAME_PYTHON;
 }

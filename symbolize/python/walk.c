@@ -1,0 +1,256 @@
+#include "symbolize/python/walk.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sys/syscall.h>
+
+#define OWNED_BY_GENERATOR 1 /* enum _frameowner, Include/internal/pycore_frame.h */
+
+/* _PyStackChunk (Include/cpython/pystate.h, 3.11 and later): frames of one thread, each right behind the one before. */
+struct chunk {
+	const struct chunk *previous;
+	size_t size;
+	size_t top; /* words of data in use; only once there is a newer chunk */
+	uintptr_t data[1];
+};
+
+#define MAX_CHUNKS (1u << 16)
+
+/* Called so because the library's own wrapper would set errno. */
+static long raw_sigprocmask(long how, const void *set)
+{
+#if defined(__x86_64__)
+	long result;
+	register long size __asm__("r10") = 8;
+	__asm__ volatile("syscall"
+			 : "=a"(result)
+			 : "0"((long)SYS_rt_sigprocmask), "D"(how), "S"(set), "d"(0L), "r"(size)
+			 : "rcx", "r11", "memory");
+	return result;
+#elif defined(__aarch64__)
+	register long call __asm__("x8") = SYS_rt_sigprocmask;
+	register long result __asm__("x0") = how;
+	register const void *from __asm__("x1") = set;
+	register long to __asm__("x2") = 0;
+	register long size __asm__("x3") = 8;
+	__asm__ volatile("svc 0" : "+r"(result) : "r"(call), "r"(from), "r"(to), "r"(size) : "memory");
+	return result;
+#else
+#error "no system call for this machine"
+#endif
+}
+
+/*
+ * Whether the bytes from address on can be read, where that is in doubt. The kernel copies the set in before it looks at
+ * an impossible how (kernel/signal.c), so the answer is EFAULT or EINVAL, and nothing is changed.
+ */
+static bool is_readable(const void *address, size_t bytes)
+{
+	uintptr_t at = (uintptr_t)address & ~(uintptr_t)7, end = (uintptr_t)address + bytes;
+
+	if (end < (uintptr_t)address)
+		return false;
+	while (at < end) {
+		if (raw_sigprocmask(-1, (const void *)at) != -EINVAL)
+			return false;
+		at = (at | 4095) + 1; /* no page is smaller */
+	}
+	return true;
+}
+
+/*
+ * The calling thread's own thread state. Until 3.11 the current one is that of whoever holds the GIL: if it isn't the one
+ * that was first bound to this thread, then this thread doesn't hold the GIL, or it runs in a subinterpreter.
+ */
+static const void *own_thread(const struct ml_abi *abi)
+{
+	const void *current = abi->current_thread(), *bound, *const *interpreters;
+
+	if (!abi->is.current_is_global)
+		return current ? current : abi->bound_thread();
+	bound = abi->bound_thread();
+	if (!current || current == bound)
+		return bound;
+	interpreters = (const void *const *)(abi->runtime + abi->is.at.runtime_interpreters);
+	if (interpreters[0] == interpreters[1])
+		return bound;
+	/* Another thread may free its state meanwhile. */
+	if (is_readable((const char *)current + abi->is.at.thread_id, sizeof(pthread_t)) &&
+	    (pthread_t)ml_load_word(current, abi->is.at.thread_id) == pthread_self())
+		return current;
+	return bound;
+}
+
+/*
+ * Whether an object of so many bytes lies in the live part of the calling thread's C stack. glibc keeps a thread's
+ * descriptor, which pthread_self() points to, at the upper end of its stack (nptl/allocatestack.c); but the first
+ * thread's stack is the kernel's, above all that is mapped later.
+ */
+static bool is_on_stack(const struct ml_abi *abi, uintptr_t stack_pointer, const void *object, size_t bytes)
+{
+	uintptr_t self = (uintptr_t)pthread_self();
+	uintptr_t end = stack_pointer < self ? self : abi->main_stack_end;
+
+	return (uintptr_t)object >= stack_pointer && (uintptr_t)object <= end && end - (uintptr_t)object >= bytes &&
+	       !((uintptr_t)object & 7);
+}
+
+static bool is_shim(const struct ml_abi *abi, const void *frame)
+{
+	return abi->is.shim_owner && *((const uint8_t *)frame + abi->is.at.frame_owner) >= abi->is.shim_owner;
+}
+
+/*
+ * The frame behind this one on the data stack, or NULL if this isn't one. Until 3.11 a frame's size is the sum of its
+ * parts (_PyFrame_Push in Include/internal/pycore_frame.h), then co_framesize.
+ */
+static const uintptr_t *next_on_data_stack(const struct ml_abi *abi, const uintptr_t *frame)
+{
+	const struct ml_offsets *at = &abi->is.at;
+	const void *code = ml_frame_code(abi, frame);
+	int64_t words;
+
+	if (!ml_code_is_one(abi, code))
+		return NULL;
+	words = ml_load_int(code, at->code_frame_words);
+	if (at->code_stack_words)
+		words += ml_load_int(code, at->code_stack_words) + at->frame_size / sizeof(uintptr_t);
+	return words < (int64_t)(at->frame_size / sizeof(uintptr_t)) ? NULL : frame + words;
+}
+
+/* The oldest chunk's first word is left free, so that it is never given back (push_chunk in Python/pystate.c). */
+static const uintptr_t *first_in_chunk(const struct chunk *chunk)
+{
+	return &chunk->data[chunk->previous == NULL];
+}
+
+/*
+ * Whether a live frame starts at this address on the thread's data stack. That is in use from the start of each chunk
+ * without a gap, so a chunk's frames can be told one after the other, without a look at the address in question.
+ */
+static bool is_on_data_stack(const struct ml_abi *abi, const void *thread, const void *frame)
+{
+	const struct chunk *chunk = (const struct chunk *)ml_load_word(thread, abi->is.at.thread_chunk);
+	const uintptr_t *end = (const uintptr_t *)ml_load_word(thread, abi->is.at.thread_chunk + sizeof(chunk));
+	const uintptr_t *at;
+
+	for (unsigned i = 0; chunk && i < MAX_CHUNKS; i++) {
+		if ((const uintptr_t *)frame >= chunk->data && (const uintptr_t *)frame < end) {
+			for (at = first_in_chunk(chunk); at && at < (const uintptr_t *)frame;)
+				at = next_on_data_stack(abi, at);
+			return at == frame;
+		}
+		chunk = chunk->previous;
+		if (chunk)
+			end = chunk->data + chunk->top;
+	}
+	return false;
+}
+
+/* The newest frame on the thread's data stack, or NULL. */
+static const void *newest_on_data_stack(const struct ml_abi *abi, const void *thread)
+{
+	const struct chunk *chunk = (const struct chunk *)ml_load_word(thread, abi->is.at.thread_chunk);
+	const uintptr_t *end = (const uintptr_t *)ml_load_word(thread, abi->is.at.thread_chunk + sizeof(chunk));
+	const uintptr_t *at, *newest = NULL;
+
+	if (!chunk)
+		return NULL;
+	for (at = first_in_chunk(chunk); at && at < end; at = next_on_data_stack(abi, at))
+		newest = at;
+	return at == end ? newest : NULL;
+}
+
+/* Whether this address, which may be anything, is that of the frame in a generator that is on some stack. */
+static bool is_in_running_generator(const struct ml_abi *abi, const void *frame)
+{
+	const struct ml_offsets *at = &abi->is.at;
+	const char *generator = (const char *)frame - at->generator_frame;
+	const void *type, *code;
+
+	if (!is_readable(generator, at->generator_frame + at->frame_size))
+		return false;
+	type = (const void *)ml_load_word(generator, at->object_type);
+	if (type != abi->generator_type && type != abi->coroutine_type && type != abi->async_generator_type)
+		return false;
+	if (*((const uint8_t *)frame + at->frame_owner) != OWNED_BY_GENERATOR ||
+	    *((const int8_t *)generator + at->generator_state) != abi->is.generator_running)
+		return false;
+	code = ml_frame_code(abi, frame);
+	return !((uintptr_t)code & 7) && is_readable(code, abi->is.code_type_basicsize) && ml_code_is_one(abi, code);
+}
+
+/*
+ * The careful walk. greenlet runs with the C stack of one greenlet and the thread state of another for a moment, in which
+ * it calls PyMem_Free. What lies on the C stack then is somebody else's: the _PyCFrame of 3.11 and 3.12, and the shims
+ * from 3.12 on. So nothing that was read there is believed: it must be proven to be a live frame by other means. What
+ * frames elsewhere say is true.
+ */
+static const void *checked(const struct ml_abi *abi, uintptr_t stack_pointer, const void *frame, bool believed)
+{
+	const void *thread;
+
+	if (!frame || (uintptr_t)frame & 7)
+		return NULL;
+	if (is_on_stack(abi, stack_pointer, frame, abi->is.at.frame_size))
+		return is_shim(abi, frame) ? frame : NULL;
+	if (believed)
+		return frame;
+	thread = own_thread(abi);
+	if (!thread)
+		return NULL;
+	if (abi->is.at.thread_base && frame == (const void *)ml_load_word(thread, abi->is.at.thread_base))
+		return frame;
+	return is_on_data_stack(abi, thread, frame) || is_in_running_generator(abi, frame) ? frame : NULL;
+}
+
+const void *ml_walk_previous_careful(const struct ml_abi *abi, const void *frame)
+{
+	const void *previous = (const void *)ml_load_word(frame, abi->is.at.frame_previous);
+
+	if (!abi->is.at.frame_owner) /* until 3.10 frames are objects on the heap */
+		return previous;
+	return checked(abi, (uintptr_t)__builtin_frame_address(0), previous, !is_shim(abi, frame));
+}
+
+/* Whether the thread state is to be left alone: cleared, or one that was left behind when the interpreter ended. */
+static bool is_over(const struct ml_abi *abi, const void *thread)
+{
+	const void *finalizing =
+		__atomic_load_n((void *const *)(abi->runtime + abi->is.at.runtime_finalizing), __ATOMIC_RELAXED);
+
+	if (finalizing && finalizing != thread)
+		return true;
+	return abi->is.cleared && ((uint32_t)ml_load_int(thread, abi->is.at.thread_status) & abi->is.cleared);
+}
+
+/*
+ * A thread that runs Python code has its _PyCFrame in a C frame of _PyEval_EvalFrameDefault, on its own stack; any other
+ * uses the one in the thread state itself, which then has no frame.
+ */
+static const void *top_of_cframe(const struct ml_abi *abi, const void *thread, uintptr_t stack_pointer)
+{
+	const void *cframe = (const void *)ml_load_word(thread, abi->is.at.thread_frame), *frame;
+
+	if (!is_on_stack(abi, stack_pointer, cframe, abi->is.at.cframe_frame + sizeof(frame)))
+		return NULL;
+	frame = (const void *)ml_load_word(cframe, abi->is.at.cframe_frame);
+	if (!__atomic_load_n(&abi->careful, __ATOMIC_RELAXED))
+		return frame;
+	frame = checked(abi, stack_pointer, frame, false);
+	return frame ? frame : newest_on_data_stack(abi, thread);
+}
+
+const void *ml_walk_top(const struct ml_abi *abi, uintptr_t stack_pointer)
+{
+	const void *thread = own_thread(abi), *frame;
+
+	if (!thread || is_over(abi, thread))
+		return NULL;
+	if (abi->is.has_cframe)
+		return top_of_cframe(abi, thread, stack_pointer);
+	frame = (const void *)ml_load_word(thread, abi->is.at.thread_frame);
+	if (__builtin_expect(__atomic_load_n(&abi->careful, __ATOMIC_RELAXED), 0) && abi->is.at.frame_owner)
+		return checked(abi, stack_pointer, frame, true);
+	return frame;
+}
