@@ -412,10 +412,9 @@ static void read_all_nodes(struct ml_trace *t)
 
 /* The whole. */
 
-struct ml_trace *ml_load_open(const char *path, char **error)
+static struct ml_trace *open_directory(const char *path, char **error)
 {
 	struct ml_trace *t = ml_memory_get(1, sizeof *t);
-	uint64_t page;
 
 	t->path = ml_memory_text(path, strlen(path));
 	*error = open_file(t);
@@ -426,6 +425,25 @@ struct ml_trace *ml_load_open(const char *path, char **error)
 		return NULL;
 	}
 	read_directory(t);
+	return t;
+}
+
+struct ml_trace *ml_load_open_meta(const char *path, char **error)
+{
+	struct ml_trace *t = open_directory(path, error);
+
+	if (t)
+		read_meta(t);
+	return t;
+}
+
+struct ml_trace *ml_load_open(const char *path, char **error)
+{
+	struct ml_trace *t = open_directory(path, error);
+	uint64_t page;
+
+	if (!t)
+		return NULL;
 	if (ml_merge_snapshot(t))
 		read_directory(t);
 	/* After the events of the snapshot, since a process that runs defines things first and then uses them. */

@@ -87,6 +87,7 @@ struct ml_trace {
 	   there (or 0) and smaller than its child. */
 	struct ml_node *nodes;
 	uint32_t nodes_n;
+	uint32_t rings_n; /* rings that have events */
 
 	struct ml_damage_count damage[ML_DAMAGES];
 
@@ -101,11 +102,15 @@ struct ml_moment {
 	uint64_t ns;  /* since the start of tracking; never smaller than that of the moment before */
 	uint64_t rss; /* bytes, only of a TIME */
 	uint32_t tid;
-	uint32_t ring;
+	uint32_t ring; /* which one, from 0 without holes up to rings_n of the trace */
 };
 
 /* NULL if nothing can be read from the file: *error is then a whole sentence that the caller prints and frees. */
 struct ml_trace *ml_load_open(const char *path, char **error);
+
+/* The same, but reads only what the process was: header, directory and META. There is nothing to ask about definitions,
+   nodes and events. */
+struct ml_trace *ml_load_open_meta(const char *path, char **error);
 void ml_load_close(struct ml_trace *t);
 
 /*
