@@ -1,0 +1,333 @@
+#include "preload/identity.h"
+
+#include <sys/auxv.h>
+
+#include "preload/file.h"
+#include "preload/options.h"
+#include "preload/process.h"
+#include "preload/sys.h"
+#include "preload/text.h"
+
+#define SCRATCH_BYTES (4u << 20)
+#define ARGUMENTS_MAX (1u << 20)
+#define ANCESTORS_MAX 64
+
+/* Reads a file of /proc whole, up to room - 1 bytes, and ends it with NUL. Its length, or -1. */
+static long read_file(const char *path, char *buffer, size_t room)
+{
+	int fd = ml_sys_open(path, O_RDONLY | O_CLOEXEC, 0);
+	long used = 0, n;
+
+	if (fd < 0)
+		return -1;
+	while ((size_t)used < room - 1 && (n = ml_sys_read(fd, buffer + used, room - 1 - (size_t)used)) > 0)
+		used += n;
+	ml_sys_close(fd);
+	buffer[used] = 0;
+	return used;
+}
+
+static void proc_path(struct ml_text *path, char *buffer, size_t room, int pid, const char *name)
+{
+	ml_text_init(path, buffer, room);
+	ml_text_add(path, "/proc/");
+	ml_text_add_number(path, (uint64_t)pid);
+	ml_text_add(path, name);
+}
+
+bool ml_identity_of(int pid, uint64_t *start_ticks, int *parent)
+{
+	char name[64], stat[1024];
+	struct ml_text path;
+	uint64_t ppid;
+	const char *at;
+
+	proc_path(&path, name, sizeof name, pid, "/stat");
+	if (read_file(name, stat, sizeof stat) <= 0)
+		return false;
+	at = strrchr(stat, ')'); /* the command before it may hold anything */
+	if (!at || strlen(at) < 5)
+		return false;
+	at += 4; /* ") S " */
+	if (!ml_text_number(&at, &ppid))
+		return false;
+	*parent = (int)ppid;
+	for (int field = 4; field < 22; field++) {
+		at = strchr(at, ' ');
+		if (!at)
+			return false;
+		at++;
+	}
+	return ml_text_number(&at, start_ticks);
+}
+
+uint64_t ml_identity_resident_pages(void)
+{
+	char statm[128];
+	const char *at;
+	uint64_t pages = 0;
+
+	if (read_file("/proc/self/statm", statm, sizeof statm) <= 0)
+		return 0;
+	at = strchr(statm, ' ');
+	if (!at)
+		return 0;
+	at++;
+	return ml_text_number(&at, &pages) ? pages : 0;
+}
+
+/* Whether a process was started with a preload of ours. Not readable, or cut off: no. */
+static bool preloads_us(int pid, char *scratch, size_t room)
+{
+	char name[64];
+	struct ml_text path;
+	long bytes;
+
+	proc_path(&path, name, sizeof name, pid, "/environ");
+	bytes = read_file(name, scratch, room);
+	for (const char *at = scratch; bytes > 0 && at < scratch + bytes; at += strlen(at) + 1)
+		if (!strncmp(at, "LD_PRELOAD=", 11) && strstr(at, "memline"))
+			return true;
+	return false;
+}
+
+/* The topmost ancestor that preloads us, or this process. */
+static void find_run(int *run_pid, uint64_t *run_ticks, char *scratch, size_t room)
+{
+	int pid = ml_process.pid, parent;
+	uint64_t ticks;
+
+	*run_pid = pid;
+	*run_ticks = ml_process.start_ticks;
+	for (int i = 0; i < ANCESTORS_MAX && ml_identity_of(pid, &ticks, &parent) && parent > 0; i++) {
+		pid = parent;
+		if (!ml_identity_of(pid, &ticks, &parent))
+			break;
+		if (preloads_us(pid, scratch, room)) {
+			*run_pid = pid;
+			*run_ticks = ticks;
+		}
+	}
+}
+
+const char *ml_identity_program(void)
+{
+	static char path[4096];
+	long n = ml_sys_readlink("/proc/self/exe", path, sizeof path - 1);
+
+	path[n > 0 ? n : 0] = 0;
+	return path;
+}
+
+/* META under construction. */
+static struct ml_text meta;
+
+static void put_bytes(const char *key, const char *value, size_t bytes)
+{
+	ml_text_add(&meta, key);
+	ml_text_add_bytes(&meta, "", 1);
+	ml_text_add_bytes(&meta, value, bytes);
+	ml_text_add_bytes(&meta, "", 1);
+}
+
+static void put(void *unused, const char *key, const char *value)
+{
+	(void)unused;
+	put_bytes(key, value, strlen(value));
+}
+
+static void put_number(const char *key, uint64_t number)
+{
+	char digits[32];
+	struct ml_text text;
+
+	ml_text_init(&text, digits, sizeof digits);
+	ml_text_add_number(&text, number);
+	put(NULL, key, digits);
+}
+
+/* argv, as a sequence of strings: where the next one begins. */
+static const char *next_argument(const char *at, const char *end)
+{
+	at += strlen(at) + 1;
+	return at < end ? at : NULL;
+}
+
+/* Whether the text ends in an option of the interpreter that takes the next argument. */
+static bool takes_value(const char *option)
+{
+	size_t n = strlen(option);
+
+	if (option[1] == '-')
+		return !strcmp(option, "--check-hash-based-pycs");
+	return option[n - 1] == 'W' || option[n - 1] == 'X';
+}
+
+/* -c and -m may stand behind other letters (-Ic), but not behind one that takes the rest as its value (-Wc). */
+static char ends_options(const char *option)
+{
+	if (option[1] == '-')
+		return 0;
+	for (const char *at = option + 1; *at && *at != 'W' && *at != 'X'; at++)
+		if (*at == 'c' || *at == 'm')
+			return *at;
+	return 0;
+}
+
+/* What an interpreter's command line runs, as META's "program"; the script's path or NULL. */
+static const char *put_program(const char *arguments, const char *end)
+{
+	static char program[8192];
+	const char *at = arguments < end ? next_argument(arguments, end) : NULL, *script = NULL;
+	struct ml_text text;
+	char last;
+
+	ml_text_init(&text, program, sizeof program);
+	for (; at && at[0] == '-' && at[1]; at = at ? next_argument(at, end) : NULL) {
+		last = ends_options(at);
+		if (last == 'c') {
+			ml_text_add(&text, "command");
+			break;
+		}
+		if (last == 'm') {
+			const char *name = strchr(at, 'm') + 1;
+			if (!*name)
+				name = next_argument(at, end);
+			ml_text_add(&text, "module:");
+			ml_text_add(&text, name ? name : "");
+			break;
+		}
+		if (takes_value(at))
+			at = next_argument(at, end);
+	}
+	if (!text.used && at && strcmp(at, "-")) {
+		script = at;
+		ml_text_add(&text, "file:");
+		ml_text_add(&text, script);
+	}
+	if (!text.used)
+		ml_text_add(&text, "stdin");
+	put(NULL, "program", program);
+	return script;
+}
+
+/* A worker of the Azure Functions host runs user code from its working directory. */
+static bool is_functions_worker(const char *arguments, const char *end)
+{
+	static const char *const marks[] = {"--functions-worker-id", "--workerId", "--grpcMaxMessageLength"};
+
+	for (const char *at = arguments; at && at < end; at = next_argument(at, end))
+		for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
+			if (!strcmp(at, marks[i]))
+				return true;
+	return false;
+}
+
+/* Whether two paths lie in the same directory, after links: a console script lies beside the interpreter. */
+static bool beside(const char *a, const char *b)
+{
+	const char *a_end = strrchr(a, '/'), *b_end = strrchr(b, '/');
+
+	return a_end && b_end && a_end - a == b_end - b && !memcmp(a, b, (size_t)(a_end - a));
+}
+
+/* The folder of user code by default: see interface "MEMLINE_SCOPE". */
+static void put_root(const char *arguments, const char *end, const char *script, const char *cwd)
+{
+	static char root[8192];
+	struct ml_text text;
+	char *slash;
+
+	ml_text_init(&text, root, sizeof root);
+	if (ml_options.app_root[0]) {
+		ml_text_add(&text, ml_options.app_root);
+	} else if (is_functions_worker(arguments, end) || !script || (beside(script, arguments) && script[0] == '/')) {
+		ml_text_add(&text, cwd);
+	} else {
+		if (script[0] != '/') {
+			ml_text_add(&text, cwd);
+			ml_text_add(&text, "/");
+		}
+		ml_text_add(&text, script);
+		slash = strrchr(root, '/');
+		if (slash == root)
+			slash++;
+		*slash = 0;
+	}
+	put(NULL, "root", root);
+}
+
+static void put_command(char *scratch, size_t room)
+{
+	long bytes = read_file("/proc/self/cmdline", scratch, room < ARGUMENTS_MAX ? room : ARGUMENTS_MAX);
+	const char *end = scratch + (bytes > 0 ? bytes : 0), *script;
+	char cwd[4096];
+
+	for (const char *at = scratch; bytes > 0 && at; at = next_argument(at, end))
+		put(NULL, "arg", at);
+	if (ml_sys_getcwd(cwd, sizeof cwd) <= 0)
+		cwd[0] = 0;
+	put(NULL, "cwd", cwd);
+	script = put_program(scratch, end);
+	put_root(scratch, end, script, cwd);
+}
+
+static void put_python(void)
+{
+	if (ml_process.refused)
+		put(NULL, "python_refused", ml_process.refused);
+	if (ml_process.python) {
+		put(NULL, "python", ml_process.abi.version);
+		put_number("line_table", ml_process.abi.is.lines);
+	}
+	if (ml_process.late)
+		put(NULL, "late", "1");
+}
+
+static void put_family(char *scratch, size_t room)
+{
+	int run_pid, parent = 0;
+	uint64_t run_ticks, ticks;
+
+	ml_identity_of(ml_process.pid, &ticks, &parent);
+	put_number("ppid", (uint64_t)parent);
+	find_run(&run_pid, &run_ticks, scratch, room);
+	put_number("run_pid", (uint64_t)run_pid);
+	put_number("run_ticks", run_ticks);
+	if (ml_process.forked) {
+		put(NULL, "fork", "1");
+		put(NULL, "parent_file", ml_process.parent_file);
+		put_number("parent_turn", ml_process.parent_turn);
+	}
+}
+
+bool ml_identity_write(void)
+{
+	char *scratch = ml_sys_pages(SCRATCH_BYTES), *buffer;
+	size_t half = SCRATCH_BYTES / 2;
+	void *extent;
+
+	if (!scratch)
+		return false;
+	buffer = scratch + half;
+	ml_text_init(&meta, buffer, half);
+	put_number("pid", (uint64_t)ml_process.pid);
+	put_number("uid", ml_sys_getuid());
+	put_number("start_ticks", ml_process.start_ticks);
+	put_number("image", ml_file_image());
+	put_number("started_ns", ml_process.started_ns);
+	put_number("monotonic_ns", ml_process.monotonic_ns);
+	put_number("page_bytes", getauxval(AT_PAGESZ));
+	put_number("baseline_rss", ml_process.baseline_rss);
+	put(NULL, "exe", ml_identity_program());
+	put_python();
+	ml_options_each(put, NULL);
+	put_family(scratch, half);
+	put_command(scratch, half);
+	ml_text_add_bytes(&meta, "", 1);
+	extent = ml_file_map(ML_EXTENT_META, 0, meta.used);
+	if (extent)
+		memcpy(extent, buffer, meta.used);
+	ml_sys_munmap(scratch, SCRATCH_BYTES);
+	return extent != NULL;
+}

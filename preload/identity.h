@@ -1,0 +1,23 @@
+/*
+ * Who this process is: the META extent of its trace.
+ */
+#ifndef ML_PRELOAD_IDENTITY_H
+#define ML_PRELOAD_IDENTITY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Start of a process in clock ticks since boot, field 22 of /proc/PID/stat (proc_pid_stat(5)), and its parent; false: it
+   can't be read. */
+bool ml_identity_of(int pid, uint64_t *start_ticks, int *parent);
+
+/* Resident set in pages, from /proc/self/statm; 0: it can't be read. */
+uint64_t ml_identity_resident_pages(void);
+
+/* Path of the executable; "" if it can't be told. Stays where it is. */
+const char *ml_identity_program(void);
+
+/* Writes META, with ml_process.lock held, when the file has its name. False: there is no room for it. */
+bool ml_identity_write(void);
+
+#endif

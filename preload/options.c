@@ -1,0 +1,222 @@
+#include "preload/options.h"
+
+#include "preload/sys.h"
+#include "preload/text.h"
+
+struct ml_options ml_options;
+
+#define VALUE_MAX 4096
+
+/* One MEMLINE_ variable: its text in force, what was refused, and the function that takes a text into ml_options. */
+struct option {
+	const char *name;
+	const char *text; /* the default */
+	bool (*take)(const char *text);
+	const char *refused;
+};
+
+static bool take_directory(const char *text)
+{
+	struct ml_text path;
+
+	ml_text_init(&path, ml_options.directory, sizeof ml_options.directory);
+	if (text[0] != '/') {
+		char here[VALUE_MAX];
+		if (ml_sys_getcwd(here, sizeof here) <= 0)
+			return false;
+		ml_text_add(&path, here);
+		ml_text_add(&path, "/");
+	}
+	ml_text_add(&path, text);
+	ml_options.directory_given = true;
+	return text[0] && !path.cut;
+}
+
+static bool take_switch(const char *text, bool *value)
+{
+	if (!strcmp(text, "on"))
+		*value = true;
+	else if (!strcmp(text, "off"))
+		*value = false;
+	else
+		return false;
+	return true;
+}
+
+static bool take_objects(const char *text)
+{
+	return take_switch(text, &ml_options.objects);
+}
+
+static bool take_native(const char *text)
+{
+	if (!strcmp(text, "off"))
+		ml_options.native = ML_NATIVE_OFF;
+	else if (!strcmp(text, "caller"))
+		ml_options.native = ML_NATIVE_CALLER;
+	else
+		return false;
+	return true;
+}
+
+/* A number with an optional suffix k, M, G or T (powers of 1,024). */
+static bool take_size(const char *text, uint64_t *value)
+{
+	static const char suffixes[] = "kMGT";
+	const char *suffix;
+
+	if (!ml_text_number(&text, value))
+		return false;
+	if (!*text)
+		return true;
+	suffix = strchr(suffixes, *text == 'K' ? 'k' : *text);
+	if (!suffix || text[1])
+		return false;
+	return !__builtin_mul_overflow(*value, (uint64_t)1 << 10 * (suffix - suffixes + 1), value);
+}
+
+static bool take_max_bytes(const char *text)
+{
+	return take_size(text, &ml_options.max_bytes);
+}
+
+static bool take_keep_free(const char *text)
+{
+	if (strcmp(text, "auto"))
+		return take_size(text, &ml_options.keep_free);
+	ml_options.keep_free = ML_KEEP_FREE_AUTO;
+	return true;
+}
+
+static bool take_max_nodes(const char *text)
+{
+	uint64_t nodes;
+
+	if (!take_size(text, &nodes) || !nodes || nodes > 1u << 26)
+		return false;
+	ml_options.max_nodes = (uint32_t)nodes;
+	return true;
+}
+
+/* Scope is judged by the reader; the recorder only hands the text on. */
+static bool take_scope(const char *text)
+{
+	return text[0] != 0;
+}
+
+/* Of these this version has only the default. */
+static bool take_sample(const char *text)
+{
+	return !strcmp(text, "0");
+}
+
+static bool take_occurrences(const char *text)
+{
+	return !strcmp(text, "auto") || !strcmp(text, "off");
+}
+
+static bool take_log(const char *text)
+{
+	return !strcmp(text, "off");
+}
+
+static struct option options[] = {
+	{"OBJECTS", "on", take_objects, NULL},
+	{"NATIVE", "caller", take_native, NULL},
+	{"SAMPLE", "0", take_sample, NULL},
+	{"SCOPE", "auto", take_scope, NULL},
+	{"OCCURRENCES", "auto", take_occurrences, NULL},
+	{"LOG", "off", take_log, NULL},
+	{"MAX_BYTES", "4G", take_max_bytes, NULL},
+	{"KEEP_FREE", "auto", take_keep_free, NULL},
+	{"MAX_NODES", "1M", take_max_nodes, NULL},
+	{"DIR", "", take_directory, NULL},
+};
+
+#define OPTIONS (sizeof options / sizeof *options)
+
+/* The value of a variable, or NULL. */
+static const char *variable(char **environment, const char *name)
+{
+	size_t n = strlen(name);
+
+	for (; environment && *environment; environment++)
+		if (!strncmp(*environment, name, n) && (*environment)[n] == '=')
+			return *environment + n + 1;
+	return NULL;
+}
+
+static void default_directory(void)
+{
+	struct ml_text path;
+
+	ml_text_init(&path, ml_options.directory, sizeof ml_options.directory);
+	ml_text_add(&path, "/tmp/memline-");
+	ml_text_add_number(&path, ml_sys_getuid());
+	ml_options.directory_given = false;
+}
+
+/* A variable's text is kept in the environment block itself, which the program may change: copied once, here. */
+static char values[OPTIONS][VALUE_MAX];
+
+static void read_option(struct option *o, char *copy, char **environment)
+{
+	char full_name[32];
+	const char *value;
+	struct ml_text name, text;
+
+	ml_text_init(&name, full_name, sizeof full_name);
+	ml_text_add(&name, "MEMLINE_");
+	ml_text_add(&name, o->name);
+	value = variable(environment, full_name);
+	if (!value)
+		return;
+	ml_text_init(&text, copy, VALUE_MAX);
+	ml_text_add(&text, value);
+	if (!text.cut && o->take(copy)) {
+		o->text = copy;
+		return;
+	}
+	o->refused = copy;
+	if (o->text[0])
+		o->take(o->text);
+	else
+		default_directory();
+}
+
+void ml_options_read(char **environment)
+{
+	const char *app_root = variable(environment, "FUNCTIONS_APPLICATION_DIRECTORY");
+	struct ml_text text;
+
+	ml_options.off = variable(environment, "MEMLINE_OFF") != NULL;
+	ml_text_init(&text, ml_options.app_root, sizeof ml_options.app_root);
+	ml_text_add(&text, app_root ? app_root : "");
+	default_directory();
+	for (size_t i = 0; i < OPTIONS; i++) {
+		if (options[i].text[0])
+			options[i].take(options[i].text);
+		read_option(&options[i], values[i], environment);
+	}
+	if (!options[OPTIONS - 1].text[0])
+		options[OPTIONS - 1].text = ml_options.directory;
+}
+
+void ml_options_each(void (*each)(void *context, const char *key, const char *value), void *context)
+{
+	for (size_t i = 0; i < OPTIONS; i++) {
+		char key[32];
+		struct ml_text text;
+
+		ml_text_init(&text, key, sizeof key);
+		ml_text_add(&text, "option.");
+		ml_text_add(&text, options[i].name);
+		each(context, key, options[i].text);
+		if (!options[i].refused)
+			continue;
+		ml_text_init(&text, key, sizeof key);
+		ml_text_add(&text, "ignored.");
+		ml_text_add(&text, options[i].name);
+		each(context, key, options[i].refused);
+	}
+}

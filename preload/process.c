@@ -1,0 +1,347 @@
+#include "preload/process.h"
+
+#include <pthread.h>
+#include <sys/auxv.h>
+#include <time.h>
+
+#include "preload/file.h"
+#include "preload/identity.h"
+#include "preload/options.h"
+#include "preload/pymem.h"
+#include "preload/record.h"
+#include "preload/ring.h"
+#include "preload/symbols.h"
+#include "preload/sys.h"
+#include "preload/tree.h"
+
+/* Hooks between two looks at the loader, in a dormant process: 1, 2, 4 … of a thread, up to this. */
+#define DORMANT_PERIOD 1024u
+
+struct ml_process ml_process;
+
+__thread struct ml_thread ml_thread __attribute__((tls_model("initial-exec"))) = {.gate = ML_GATE_NONE, .countdown = 1};
+
+/* Before there is a page that forks wipe: nothing is recorded. */
+static struct ml_wiped never;
+struct ml_wiped *ml_wiped = &never;
+
+static _Atomic bool asking_loader; /* held by the thread that walks the loader's list */
+static _Atomic bool finalized;
+
+static int state(void)
+{
+	return atomic_load_explicit(&ml_process.state, memory_order_acquire);
+}
+
+static void set_state(enum ml_state to)
+{
+	atomic_store_explicit(&ml_process.state, to, memory_order_release);
+}
+
+void ml_process_count(enum ml_counter counter, uint64_t n)
+{
+	__atomic_fetch_add(&ml_file_header()->counter[counter], n, __ATOMIC_RELAXED);
+}
+
+void ml_process_stop(enum ml_stop reason, int error)
+{
+	struct ml_header *h = ml_file_header();
+	int was = atomic_exchange(&ml_process.state, ML_STOPPED);
+
+	if (was == ML_STOPPED)
+		return;
+	h->stop = reason;
+	h->stop_errno = error;
+	atomic_store(&ml_wiped->gate, 0);
+}
+
+void ml_process_wait(void)
+{
+	int early = ML_EARLY;
+
+	atomic_compare_exchange_strong(&ml_process.state, &early, ML_WAITING);
+}
+
+void ml_process_adopt(void)
+{
+	int was;
+	bool made;
+
+	ml_lock_take(&ml_process.early_lock);
+	was = state();
+	if (was == ML_EARLY || was == ML_WAITING) {
+		ml_lock_take(&ml_process.lock);
+		made = ml_file_create();
+		ml_lock_drop(&ml_process.lock);
+		set_state(made ? ML_RECORDING : ML_INERT);
+		if (!made)
+			atomic_store(&ml_wiped->gate, 0);
+	}
+	ml_lock_drop(&ml_process.early_lock);
+}
+
+uint64_t ml_process_resident_pages(void)
+{
+	return ml_identity_resident_pages();
+}
+
+bool ml_process_finalizes(void)
+{
+	if (!ml_process.python || atomic_load_explicit(&finalized, memory_order_relaxed) ||
+	    !ml_abi_finalizing(&ml_process.abi))
+		return false;
+	return !atomic_exchange(&finalized, true);
+}
+
+bool ml_process_new_modules(void)
+{
+	if (atomic_exchange(&asking_loader, true))
+		return false;
+	ml_modules_refresh(&ml_process.modules, ml_tree_module, NULL);
+	atomic_store(&asking_loader, false);
+	return true;
+}
+
+/* A forked child does not poll: another thread of its parent may have held the loader's lock. Where something new was
+   loaded or unloaded in the child that lock was free, and ml_process_new_modules() is called for that very reason. */
+void ml_process_poll_modules(void)
+{
+	if (!ml_process.forked && ml_symbols_changed(&ml_process.loader_seen))
+		ml_process_new_modules();
+}
+
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec t;
+
+	clock_gettime(clock, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* An empty trace of this process, from now on. False: no memory. */
+static bool start_trace(void)
+{
+	int parent;
+
+	ml_process.pid = ml_sys_getpid();
+	ml_identity_of(ml_process.pid, &ml_process.start_ticks, &parent);
+	ml_process.started_ns = clock_ns(CLOCK_REALTIME);
+	ml_process.monotonic_ns = clock_ns(CLOCK_MONOTONIC_COARSE);
+	ml_process.baseline_rss = ml_identity_resident_pages() * getauxval(AT_PAGESZ);
+	atomic_store(&finalized, false);
+	ml_ring_reset();
+	return ml_file_start() && ml_tree_reset();
+}
+
+/* From here on hooks record. */
+static void open_gate(void)
+{
+	if (ml_process.generation < ML_GATE_NONE)
+		ml_process.generation = ML_GATE_NONE;
+	set_state(ML_EARLY);
+	atomic_store(&ml_wiped->alive, 1);
+	atomic_store(&ml_wiped->gate, ++ml_process.generation);
+}
+
+static bool make_wiped_page(void)
+{
+	struct ml_wiped *page = ml_sys_pages(4096);
+
+	if (!page)
+		return false;
+	/* Where the kernel refuses, after_fork() does what can be done. */
+	ml_sys_madvise(page, 4096, 18 /* MADV_WIPEONFORK, Linux 4.14 */);
+	ml_wiped = page;
+	return true;
+}
+
+/* In a forked child, within fork(): whatever it interrupted can no longer write to the parent's file. */
+static void after_fork(void)
+{
+	if (state() < ML_EARLY || ml_process.pid == ml_sys_getpid())
+		return; /* nothing to do, or an earlier handler has allocated and so done it */
+	ml_file_detach();
+	atomic_store(&ml_wiped->gate, 0);
+	atomic_store(&ml_wiped->alive, 0);
+}
+
+static void *lookup(void *object, const char *symbol)
+{
+	return ml_symbols_in(object, symbol);
+}
+
+/* The interpreter in object is there to stay. The guard is held. */
+static void start_tracking(struct ml_object *object, bool late)
+{
+	const char *why = NULL;
+
+	ml_process.python = !ml_abi_init(&ml_process.abi, lookup, object, &why);
+	ml_process.refused = ml_process.python ? NULL : why;
+	*(void **)&ml_process.is_initialized = ml_symbols_in(object, "Py_IsInitialized");
+	ml_process.late = late;
+	ml_symbols_changed(&ml_process.loader_seen);
+	if (!make_wiped_page() || !start_trace()) {
+		set_state(ML_INERT);
+		return;
+	}
+	ml_modules_init(&ml_process.modules, ml_sys_pages, ml_identity_program());
+	ml_process_new_modules();
+	pthread_atfork(NULL, NULL, after_fork);
+	open_gate();
+	if (ml_process.python)
+		ml_pymem_start();
+}
+
+/* A forked child's first event. No other thread is here yet, and none of the parent's data is in use. */
+static void become_child(void)
+{
+	ml_lock_reset(&ml_process.lock);
+	ml_lock_reset(&ml_process.early_lock);
+	atomic_store(&asking_loader, false);
+	ml_process.forked = true;
+	ml_process.late = false;
+	ml_process.parent_turn = atomic_load(&ml_turn) >> ML_TURN_OWNER_BITS;
+	__builtin_strncpy(ml_process.parent_file, ml_file_name(), sizeof ml_process.parent_file - 1);
+	ml_file_forget();
+	if (!start_trace()) {
+		set_state(ML_INERT);
+		return;
+	}
+	open_gate();
+	for (uint32_t id = 1; id <= ml_modules_count(&ml_process.modules); id++)
+		ml_tree_module(NULL, ml_modules_get(&ml_process.modules, id));
+}
+
+/* Looks whether CPython has come. Not before it is relocated: none of its functions can be called until then. */
+static void look_for_python(struct ml_thread *t)
+{
+	struct ml_object object;
+
+	if (ml_symbols_object_with("PyGILState_GetThisThreadState", &object)) {
+		atomic_store(&asking_loader, false);
+		return;
+	}
+	if (!ml_symbols_relocated(&object)) {
+		ml_process.loader_seen = 0;
+		t->period = 1;
+	} else if (state() == ML_DORMANT) {
+		start_tracking(&object, true);
+	}
+}
+
+static void poll_dormant(struct ml_thread *t)
+{
+	t->period = t->period ? t->period * 2 : 1;
+	if (t->period > DORMANT_PERIOD)
+		t->period = DORMANT_PERIOD;
+	t->busy = ML_IN_RECORD;
+	if (!atomic_exchange(&asking_loader, true)) {
+		bool changed = ml_symbols_changed(&ml_process.loader_seen);
+		atomic_store(&asking_loader, false);
+		if (changed)
+			look_for_python(t);
+	}
+	t->busy = ML_IDLE;
+	t->countdown = t->period;
+}
+
+/* A thread's first event: it gets a ring. */
+static struct ml_thread *attach(struct ml_thread *t)
+{
+	uint32_t gate = atomic_load(&ml_wiped->gate);
+	bool early = state() == ML_EARLY || state() == ML_WAITING;
+
+	t->busy = ML_IN_RECORD;
+	if (early)
+		ml_lock_take(&ml_process.early_lock);
+	t->ring = ml_ring_open(ml_sys_gettid());
+	if (early)
+		ml_lock_drop(&ml_process.early_lock);
+	if (!t->ring) {
+		ml_process_count(ML_COUNTER_DROPPED_NO_RING, 1);
+		t->busy = ML_IDLE;
+		return NULL;
+	}
+	t->gate = gate;
+	t->busy = ML_IN_CALL;
+	return t;
+}
+
+void ml_enter_nested(struct ml_thread *t)
+{
+	if (t->busy == ML_IN_RECORD)
+		ml_process_count(ML_COUNTER_DROPPED_SIGNAL, 1);
+}
+
+struct ml_thread *ml_enter_slow(struct ml_thread *t, const void *caller)
+{
+	(void)caller;
+	t->countdown = 1;
+	if (t->busy != ML_IDLE)
+		return NULL;
+	if (state() > ML_DORMANT && !atomic_load(&ml_wiped->alive)) {
+		t->busy = ML_IN_RECORD;
+		become_child();
+		t->busy = ML_IDLE;
+	}
+	switch (state()) {
+	case ML_INERT:
+		t->countdown = UINT32_MAX;
+		return NULL;
+	case ML_DORMANT:
+		poll_dormant(t);
+		return NULL;
+	case ML_EARLY:
+	case ML_WAITING:
+	case ML_RECORDING:
+		return attach(t);
+	case ML_STOPPED:
+		ml_process_count(ML_COUNTER_DROPPED_STOPPED, 1);
+		return NULL;
+	}
+	return NULL;
+}
+
+void ml_process_end(int status)
+{
+	struct ml_thread *t = ml_enter(NULL);
+	struct ml_header *h = ml_file_header();
+
+	if (t && state() == ML_RECORDING)
+		ml_ring_attend(t->ring, true);
+	/* A child of vfork that could not exec ends here too, in its parent's memory. */
+	if (state() >= ML_RECORDING && atomic_load(&ml_wiped->alive) && ml_process.pid == ml_sys_getpid()) {
+		h->exit_status = status;
+		__atomic_store_n(&h->end, ML_END_EXIT, __ATOMIC_RELEASE);
+		if (t)
+			t->busy = ML_IN_RECORD;
+		ml_file_sync(true);
+	}
+	if (t)
+		ml_leave(t);
+}
+
+__attribute__((constructor)) static void start(int argc, char **argv, char **environment)
+{
+	struct ml_object object;
+
+	(void)argc;
+	(void)argv;
+	ml_options_read(environment);
+	if (getauxval(AT_SECURE) || ml_options.off) {
+		set_state(ML_INERT);
+		return;
+	}
+	ml_thread.busy = ML_IN_RECORD;
+	ml_symbols_changed(&ml_process.loader_seen);
+	if (!ml_symbols_object_with("PyGILState_GetThisThreadState", &object))
+		start_tracking(&object, false);
+	else
+		set_state(ML_DORMANT);
+	ml_thread.busy = ML_IDLE;
+}
+
+__attribute__((destructor)) static void stop(void)
+{
+	ml_process_end(-1);
+}

@@ -1,0 +1,90 @@
+/*
+ * The life of the process: what state recording is in and what moves it.
+ *
+ *   UNSTARTED ──constructor──► INERT    off, setuid, or no place for a trace: for good
+ *                          ├─► DORMANT  no CPython yet; polls the loader now and then
+ *                          └─► EARLY    CPython is there, no Python frame was seen yet: events wait in private memory.
+ *                               │ │     Also where a DORMANT process gets when CPython has come, and a forked child
+ *         memory is used up ◄───┘ │     of any process in a later state than DORMANT.
+ *              ▼                  ▼
+ *           WAITING ──frame──► RECORDING ──bound or failure──► STOPPED
+ */
+#ifndef ML_PRELOAD_PROCESS_H
+#define ML_PRELOAD_PROCESS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "preload/guard.h"
+#include "preload/lock.h"
+#include "symbolize/native/modules.h"
+#include "symbolize/python/abi.h"
+#include "trace/format.h"
+
+enum ml_state {
+	ML_UNSTARTED = 0,
+	ML_INERT,
+	ML_DORMANT,
+	ML_EARLY,
+	ML_WAITING,
+	ML_RECORDING,
+	ML_STOPPED,
+};
+
+struct ml_process {
+	_Atomic int state; /* enum ml_state */
+	uint32_t generation;
+	struct ml_lock lock;       /* over the file, the tree and the table of rings */
+	struct ml_lock early_lock; /* held while a record is written in EARLY; taken before lock */
+	int pid;
+	uint64_t start_ticks;
+	uint64_t started_ns;   /* wall clock when tracking began */
+	uint64_t monotonic_ns; /* CLOCK_MONOTONIC_COARSE at that moment */
+	uint64_t baseline_rss; /* bytes */
+	bool late;             /* CPython came after the process had started */
+	bool forked;
+	char parent_file[64]; /* of a forked child: the parent's trace and its turn at the fork */
+	uint64_t parent_turn;
+	uint64_t loader_seen; /* for ml_symbols_changed() */
+	bool python;         /* abi can be used: frames can be walked */
+	const char *refused; /* why not, where there is a CPython; events then have native stacks only, */
+	int (*is_initialized)(void); /* and the file is made when this says that the interpreter is up */
+	struct ml_abi abi;
+	struct ml_modules modules;
+};
+
+extern struct ml_process ml_process;
+
+/* Turn and owner of the newest record of the process: turn << ML_TURN_OWNER_BITS | ring. */
+extern _Atomic uint64_t ml_turn;
+#define ML_TURN_OWNER_BITS 24
+
+/* Ends the recording; what was recorded stays readable. The first reason counts. error: a positive errno or 0. */
+void ml_process_stop(enum ml_stop reason, int error);
+
+/* EARLY or WAITING: a Python frame was seen, so there is to be a file. Takes early_lock. Afterwards the state is another. */
+void ml_process_adopt(void);
+
+/* EARLY: the memory for waiting events is used up. early_lock is held. */
+void ml_process_wait(void);
+
+/* Adds to a counter of the trace's header. */
+void ml_process_count(enum ml_counter counter, uint64_t n);
+
+/* Resident pages of the process; 0: can't be told. */
+uint64_t ml_process_resident_pages(void);
+
+/* True once for a trace: at the first call after the interpreter has begun to finalize. */
+bool ml_process_finalizes(void);
+
+/* Asks the loader for modules that have come, and defines them. False if nothing was asked: another thread does so, or
+   the loader's lock may never be free in this forked child. No lock may be held. */
+bool ml_process_new_modules(void);
+
+/* The same where some time has passed, but only if the loader's counters have changed. */
+void ml_process_poll_modules(void);
+
+/* The process is about to end: exit handlers run (status -1), or _exit(status) was called. */
+void ml_process_end(int status);
+
+#endif

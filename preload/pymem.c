@@ -1,0 +1,175 @@
+#include "preload/pymem.h"
+
+#include <stddef.h>
+
+#include "preload/options.h"
+#include "preload/process.h"
+#include "preload/record.h"
+
+#define DOMAINS 3
+
+/* How often the hooks of a domain can be replaced and installed again. */
+#define INSTALLS 16
+
+/*
+ * What our hook calls. Never rewritten once it is installed: CPython keeps copies of the allocators that it finds and puts
+ * them back later, so an old hook can come to life again and must find what it replaced.
+ */
+struct slot {
+	struct ml_py_allocator previous;
+	enum ml_domain domain;
+};
+
+static struct slot slots[DOMAINS][INSTALLS];
+static unsigned installed[DOMAINS];
+static struct ml_py_arenas arena_slots[INSTALLS];
+static unsigned arenas_installed;
+
+_Atomic bool ml_pymem_settled = true;
+
+static void *hook_malloc(void *context, size_t size)
+{
+	const struct slot *s = context;
+	struct ml_thread *t = ml_enter(NULL);
+	void *block = s->previous.malloc(s->previous.context, size);
+
+	if (t) {
+		if (block)
+			ml_record_alloc(t, s->domain, block, size, NULL);
+		ml_leave(t);
+	}
+	return block;
+}
+
+static void *hook_calloc(void *context, size_t count, size_t size)
+{
+	const struct slot *s = context;
+	struct ml_thread *t = ml_enter(NULL);
+	void *block = s->previous.calloc(s->previous.context, count, size);
+
+	if (t) {
+		if (block)
+			ml_record_alloc(t, s->domain, block, count * size, NULL);
+		ml_leave(t);
+	}
+	return block;
+}
+
+/* PyMem_Realloc() never frees: a size of 0 is taken as 1. */
+static void *hook_realloc(void *context, void *old, size_t size)
+{
+	const struct slot *s = context;
+	struct ml_thread *t = ml_enter(NULL);
+	void *block;
+
+	if (t && old)
+		ml_record_realloc_begin(t, s->domain, old, NULL);
+	block = s->previous.realloc(s->previous.context, old, size);
+	if (t) {
+		if (old)
+			ml_record_realloc_end(t, block ? ML_OUTCOME_DONE : ML_OUTCOME_FAILED, block, size);
+		else if (block)
+			ml_record_alloc(t, s->domain, block, size, NULL);
+		ml_leave(t);
+	}
+	return block;
+}
+
+static void hook_free(void *context, void *block)
+{
+	const struct slot *s = context;
+	struct ml_thread *t = ml_enter(NULL);
+
+	if (t && block)
+		ml_record_free(t, s->domain, block, NULL);
+	s->previous.free(s->previous.context, block);
+	if (t)
+		ml_leave(t);
+}
+
+/* An arena is mostly made for an object, while the guard is held for that one. */
+static struct ml_thread *enter_arena(bool *nested)
+{
+	struct ml_thread *t = &ml_thread;
+
+	*nested = t->busy == ML_IN_CALL && t->gate == atomic_load_explicit(&ml_wiped->gate, memory_order_relaxed);
+	return *nested ? t : ml_enter(NULL);
+}
+
+static void *hook_arena_alloc(void *context, size_t size)
+{
+	const struct ml_py_arenas *previous = context;
+	bool nested;
+	struct ml_thread *t = enter_arena(&nested);
+	void *arena = previous->alloc(previous->context, size);
+
+	if (t && arena)
+		ml_record_arena(t, 0, arena, size);
+	if (t && !nested)
+		ml_leave(t);
+	return arena;
+}
+
+static void hook_arena_free(void *context, void *arena, size_t size)
+{
+	const struct ml_py_arenas *previous = context;
+	bool nested;
+	struct ml_thread *t = enter_arena(&nested);
+
+	if (t && arena)
+		ml_record_arena(t, 1, arena, size);
+	previous->free(previous->context, arena, size);
+	if (t && !nested)
+		ml_leave(t);
+}
+
+static void install(enum ml_domain domain)
+{
+	unsigned d = domain - ML_DOMAIN_RAW;
+	struct slot *s = &slots[d][installed[d]];
+	struct ml_py_allocator hook = {s, hook_malloc, hook_calloc, hook_realloc, hook_free};
+
+	if (installed[d] == INSTALLS)
+		return;
+	ml_process.abi.get_allocator((int)d, &s->previous);
+	if (s->previous.malloc == hook_malloc)
+		return;
+	s->domain = domain;
+	installed[d]++;
+	ml_process.abi.set_allocator((int)d, &hook);
+}
+
+static void install_arenas(void)
+{
+	struct ml_py_arenas *previous = &arena_slots[arenas_installed];
+	struct ml_py_arenas hook = {previous, hook_arena_alloc, hook_arena_free};
+
+	if (arenas_installed == INSTALLS)
+		return;
+	ml_process.abi.get_arenas(previous);
+	if (previous->alloc == hook_arena_alloc)
+		return;
+	arenas_installed++;
+	ml_process.abi.set_arenas(&hook);
+}
+
+static void install_all(void)
+{
+	if (ml_options.objects)
+		for (int domain = ML_DOMAIN_RAW; domain <= ML_DOMAIN_OBJ; domain++)
+			install((enum ml_domain)domain);
+	install_arenas();
+}
+
+void ml_pymem_start(void)
+{
+	install_all();
+	atomic_store(&ml_pymem_settled, ml_process.abi.is_initialized() != 0);
+}
+
+void ml_pymem_check(void)
+{
+	if (ml_process.abi.is_initialized())
+		atomic_store(&ml_pymem_settled, true);
+	install_all();
+}

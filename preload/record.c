@@ -1,0 +1,214 @@
+#include "preload/record.h"
+
+#include "preload/options.h"
+#include "preload/process.h"
+#include "preload/ring.h"
+
+/* Where the next record of this thread goes; NULL: the event is dropped. Ends with commit() in either case. */
+static inline uint8_t *begin(struct ml_thread *t, bool python)
+{
+	struct ml_ring *r = t->ring;
+
+	if (__builtin_expect(!--r->countdown || r->at > r->full || !python, 0) && !ml_ring_attend(r, !python)) {
+		ml_process_count(atomic_load_explicit(&ml_process.state, memory_order_relaxed) == ML_STOPPED
+					 ? ML_COUNTER_DROPPED_STOPPED
+					 : ML_COUNTER_DROPPED_EARLY,
+				 1);
+		return NULL;
+	}
+	if ((atomic_load_explicit(&ml_turn, memory_order_relaxed) & ((1u << ML_TURN_OWNER_BITS) - 1)) != r->id)
+		ml_ring_take_turn(r);
+	return r->at;
+}
+
+static bool is_early(void)
+{
+	int state = atomic_load_explicit(&ml_process.state, memory_order_acquire);
+
+	return state == ML_EARLY || state == ML_WAITING;
+}
+
+/* While there is no file yet, records are written one thread at a time, so that the file can be made between two. */
+static uint8_t *begin_early(struct ml_thread *t, bool python)
+{
+	uint8_t *at;
+
+	if (is_early() && (python || (ml_process.refused && ml_process.is_initialized && ml_process.is_initialized())))
+		ml_process_adopt();
+	if (!is_early())
+		return begin(t, python);
+	ml_lock_take(&ml_process.early_lock);
+	t->early = 1;
+	if (!is_early())
+		return begin(t, python);
+	at = begin(t, python);
+	if (!at)
+		ml_process_wait();
+	return at;
+}
+
+static inline uint8_t *begin_record(struct ml_thread *t, uint32_t python)
+{
+	if (__builtin_expect(atomic_load_explicit(&ml_process.state, memory_order_relaxed) != ML_RECORDING, 0))
+		return begin_early(t, python != 0);
+	return begin(t, python != 0);
+}
+
+static inline void commit(struct ml_thread *t, uint8_t *at)
+{
+	if (at)
+		ml_ring_commit(t->ring, at);
+	if (__builtin_expect(t->early, 0)) {
+		t->early = 0;
+		ml_lock_drop(&ml_process.early_lock);
+	}
+	t->busy = ML_IN_CALL;
+}
+
+/* The stack of the event: the Python node, and in *node what it is recorded under. */
+static inline uint32_t stack(struct ml_thread *t, const void *caller, uint32_t *node)
+{
+	struct ml_ring *r = t->ring;
+	uint32_t python = 0;
+
+	t->busy = ML_IN_RECORD;
+	if (__builtin_expect(r->loader_due, 0)) {
+		r->loader_due = false;
+		ml_process_poll_modules();
+	}
+	if (ml_process.python)
+		python = ml_stack_python(&r->stack);
+	*node = caller && ml_options.native == ML_NATIVE_CALLER ? ml_stack_caller(&r->stack, python, caller) : python;
+	return python;
+}
+
+static uint64_t number(const void *address)
+{
+	return (uint64_t)(uintptr_t)address;
+}
+
+void ml_record_alloc(struct ml_thread *t, enum ml_domain domain, const void *block, uint64_t bytes, const void *caller)
+{
+	uint32_t node, python = stack(t, caller, &node);
+	uint8_t *at = begin_record(t, python);
+
+	if (at)
+		at = ml_put_alloc(at, &t->ring->coder, domain, node, number(block), bytes);
+	commit(t, at);
+}
+
+static inline void record_free(struct ml_thread *t, enum ml_record code, enum ml_domain domain, const void *block,
+			       const void *caller)
+{
+	uint32_t node, python = stack(t, caller, &node);
+	uint8_t *at = begin_record(t, python);
+
+	if (at)
+		at = ml_put_free(at, &t->ring->coder, code, domain, node, number(block));
+	commit(t, at);
+}
+
+void ml_record_free(struct ml_thread *t, enum ml_domain domain, const void *block, const void *caller)
+{
+	record_free(t, ML_RECORD_FREE, domain, block, caller);
+}
+
+void ml_record_realloc_begin(struct ml_thread *t, enum ml_domain domain, const void *block, const void *caller)
+{
+	record_free(t, ML_RECORD_REALLOC_BEGIN, domain, block, caller);
+}
+
+/* For records that continue an event or have no stack: they don't walk. */
+static uint8_t *begin_bare(struct ml_thread *t)
+{
+	t->busy = ML_IN_RECORD;
+	if (atomic_load_explicit(&ml_process.state, memory_order_relaxed) != ML_RECORDING)
+		return begin_early(t, false);
+	return begin(t, true);
+}
+
+void ml_record_realloc_end(struct ml_thread *t, enum ml_outcome outcome, const void *block, uint64_t bytes)
+{
+	uint8_t *at = begin_bare(t);
+
+	if (at)
+		at = ml_put_realloc_end(at, &t->ring->coder, outcome, number(block), bytes);
+	commit(t, at);
+}
+
+void ml_record_map(struct ml_thread *t, int brk, const void *start, uint64_t bytes, int prot, int flags,
+		   const void *caller)
+{
+	uint32_t node, python = stack(t, caller, &node);
+	uint8_t *at = begin_record(t, python);
+
+	if (at) {
+		at = ml_put_range(at, &t->ring->coder, ML_RECORD_MAP | (brk ? ML_REC_BREAK : 0), node, number(start),
+				  bytes);
+		at = ml_put_varint(at, (unsigned)prot);
+		at = ml_put_varint(at, (unsigned)flags);
+	}
+	commit(t, at);
+}
+
+void ml_record_unmap_begin(struct ml_thread *t, int brk, const void *start, uint64_t bytes, const void *caller)
+{
+	uint32_t node, python = stack(t, caller, &node);
+	uint8_t *at = begin_record(t, python);
+
+	if (at)
+		at = ml_put_range(at, &t->ring->coder, ML_RECORD_UNMAP_BEGIN | (brk ? ML_REC_BREAK : 0), node,
+				  number(start), bytes);
+	commit(t, at);
+}
+
+void ml_record_unmap_end(struct ml_thread *t, enum ml_outcome outcome)
+{
+	uint8_t *at = begin_bare(t);
+
+	if (at)
+		at = ml_put_range_end(at, &t->ring->coder, ML_RECORD_UNMAP_END, outcome, 0, 0);
+	commit(t, at);
+}
+
+void ml_record_remap_begin(struct ml_thread *t, const void *start, uint64_t bytes, int flags, const void *caller)
+{
+	uint32_t node, python = stack(t, caller, &node);
+	uint8_t *at = begin_record(t, python);
+
+	if (at) {
+		at = ml_put_range(at, &t->ring->coder, ML_RECORD_REMAP_BEGIN, node, number(start), bytes);
+		at = ml_put_varint(at, (unsigned)flags);
+	}
+	commit(t, at);
+}
+
+void ml_record_remap_end(struct ml_thread *t, enum ml_outcome outcome, const void *start, uint64_t bytes)
+{
+	uint8_t *at = begin_bare(t);
+
+	if (at)
+		at = ml_put_range_end(at, &t->ring->coder, ML_RECORD_REMAP_END, outcome, number(start), bytes);
+	commit(t, at);
+}
+
+void ml_record_protect(struct ml_thread *t, const void *start, uint64_t bytes, int prot, const void *caller)
+{
+	uint32_t node, python = stack(t, caller, &node);
+	uint8_t *at = begin_record(t, python);
+
+	if (at) {
+		at = ml_put_range(at, &t->ring->coder, ML_RECORD_PROTECT, node, number(start), bytes);
+		at = ml_put_varint(at, (unsigned)prot);
+	}
+	commit(t, at);
+}
+
+void ml_record_arena(struct ml_thread *t, int released, const void *start, uint64_t bytes)
+{
+	uint8_t *at = begin_bare(t);
+
+	if (at)
+		at = ml_put_arena(at, &t->ring->coder, released, number(start), bytes);
+	commit(t, at);
+}

@@ -1,0 +1,195 @@
+#include "preload/ring.h"
+
+#include <errno.h>
+#include <time.h>
+
+#include "preload/file.h"
+#include "preload/process.h"
+#include "preload/sys.h"
+
+#define RINGS_MAX (1u << 16)
+
+/* Rings that are asked for a dead owner before another one is made. */
+#define ASKED 16u
+
+/* Before an event's own records there may be a TURN, a TIME and a FINALIZE. */
+#define HEADROOM (4 * ML_RECORD_MAX)
+
+/* The resident size is read at most this often. */
+#define RSS_PERIOD_NS 10000000u
+
+static struct ml_ring rings[RINGS_MAX];
+static uint32_t ring_count;
+static uint32_t next_asked;
+static _Atomic uint64_t rss_due_ns;
+
+/* The owner of turn 0, in which there are no events. */
+#define NOBODY (((uint64_t)1 << ML_TURN_OWNER_BITS) - 1)
+
+_Atomic uint64_t ml_turn = NOBODY;
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec - ml_process.monotonic_ns;
+}
+
+static uint8_t *events_of(const struct ml_ring *r)
+{
+	return (uint8_t *)(r->piece + 1);
+}
+
+/* An empty piece with the given number. It says anew what its records are coded against. */
+static void start_piece(struct ml_ring *r, uint32_t sequence)
+{
+	uint8_t *events = events_of(r);
+
+	r->coder = (struct ml_coder){0, 0, 0};
+	r->full = (uint8_t *)r->piece + ML_RING_BYTES - HEADROOM;
+	r->state_base = ML_PIECE_STATE(sequence, 0) - (uint64_t)(uintptr_t)events;
+	r->first_turn = r->turn;
+	r->first_ns = r->ns;
+	r->first_tid = r->tid;
+	ml_ring_commit(r, events);
+	ml_ring_commit(r, ml_put_base(events, r->turn, r->ns, (uint32_t)r->tid));
+}
+
+/* A new owner of the ring. The clock is read at its first event. */
+static void own(struct ml_ring *r, int tid)
+{
+	r->tid = tid;
+	r->countdown = 1;
+	r->ns = now_ns();
+	ml_stack_reset(&r->stack);
+}
+
+static struct ml_ring *new_ring(int tid)
+{
+	struct ml_ring *r = &rings[ring_count];
+	struct ml_piece *piece;
+
+	if (ring_count == RINGS_MAX)
+		return NULL;
+	piece = ml_file_map(ML_EXTENT_RING, ring_count, ML_RING_BYTES);
+	if (!piece)
+		return NULL;
+	r->piece = piece;
+	r->id = ring_count;
+	r->turn = 0;
+	piece->ring = r->id;
+	own(r, tid);
+	start_piece(r, 0);
+	ring_count++;
+	return r;
+}
+
+/* A ring whose thread is gone. A thread number that comes back shows that its former bearer is gone as well. */
+static struct ml_ring *orphan(int tid)
+{
+	uint32_t asked = ring_count < ASKED ? ring_count : ASKED;
+
+	for (uint32_t i = 0; i < asked; i++) {
+		struct ml_ring *r = &rings[next_asked++ % ring_count];
+		if (r->tid == tid || ml_sys_thread_exists(ml_process.pid, r->tid) == -ESRCH)
+			return r;
+	}
+	return NULL;
+}
+
+struct ml_ring *ml_ring_open(int tid)
+{
+	struct ml_ring *r;
+
+	ml_lock_take(&ml_process.lock);
+	r = orphan(tid);
+	if (!r) {
+		r = new_ring(tid);
+		ml_lock_drop(&ml_process.lock);
+		return r;
+	}
+	own(r, tid);
+	ml_lock_drop(&ml_process.lock);
+	if (r->at > r->full && !ml_ring_attend(r, false))
+		return NULL;
+	ml_ring_commit(r, ml_put_base(r->at, r->turn, r->ns, (uint32_t)tid));
+	return r;
+}
+
+void ml_ring_reset(void)
+{
+	for (uint32_t i = 0; i < ring_count; i++)
+		rings[i].piece = NULL;
+	ring_count = 0;
+	atomic_store(&ml_turn, NOBODY);
+	atomic_store(&rss_due_ns, 0);
+}
+
+/* The full piece goes to the file and the next one starts. False: it stays, and recording has been stopped. */
+static bool flush(struct ml_ring *r)
+{
+	struct ml_piece *p = r->piece;
+	uint64_t used = ML_PIECE_USED(p->state);
+
+	p->checksum = ml_checksum(events_of(r), used);
+	p->first_turn = r->first_turn;
+	p->last_turn = r->turn;
+	p->first_ns = r->first_ns;
+	p->last_ns = r->ns;
+	p->tid = (uint32_t)r->first_tid;
+	if (!ml_file_append(p, sizeof *p + used))
+		return false;
+	start_piece(r, ML_PIECE_SEQUENCE(p->state) + 1);
+	ml_file_sync(false);
+	return true;
+}
+
+/* Whether this thread is the one to read the resident size now. */
+static bool claim_rss(uint64_t ns)
+{
+	uint64_t due = atomic_load_explicit(&rss_due_ns, memory_order_relaxed);
+
+	return ns >= due && atomic_compare_exchange_strong_explicit(&rss_due_ns, &due, ns + RSS_PERIOD_NS,
+								     memory_order_relaxed, memory_order_relaxed);
+}
+
+static void tick(struct ml_ring *r)
+{
+	uint64_t ns = now_ns(), pages = 0;
+
+	r->countdown = ML_RING_PERIOD;
+	if (ns <= r->ns)
+		return;
+	if (claim_rss(ns)) {
+		pages = ml_process_resident_pages();
+		r->loader_due = true;
+	}
+	ml_ring_commit(r, ml_put_time(r->at, ns - r->ns, pages));
+	r->ns = ns;
+}
+
+uint8_t *ml_ring_attend(struct ml_ring *r, bool look)
+{
+	if (r->at > r->full && !flush(r))
+		return NULL;
+	if (!r->countdown) {
+		tick(r);
+		look = true;
+	}
+	if (look && ml_process_finalizes())
+		ml_ring_commit(r, ml_put_finalize(r->at));
+	return r->at;
+}
+
+void ml_ring_take_turn(struct ml_ring *r)
+{
+	uint64_t seen = atomic_load_explicit(&ml_turn, memory_order_relaxed), turn;
+
+	do
+		turn = (seen >> ML_TURN_OWNER_BITS) + 1;
+	while (!atomic_compare_exchange_weak_explicit(&ml_turn, &seen, turn << ML_TURN_OWNER_BITS | r->id,
+						      memory_order_acq_rel, memory_order_relaxed));
+	ml_ring_commit(r, ml_put_turn(r->at, turn - r->turn));
+	r->turn = turn;
+}

@@ -1,0 +1,53 @@
+/*
+ * Rings: where the events of a thread go. A ring holds one piece of the trace in memory that the file maps; a full piece is
+ * appended to the file and the ring starts the next one. A ring belongs to one thread until the kernel says that the
+ * thread is gone; then another may take it over, with all that was learnt about coding and stacks.
+ */
+#ifndef ML_PRELOAD_RING_H
+#define ML_PRELOAD_RING_H
+
+#include <stdbool.h>
+
+#include "preload/stack.h"
+#include "trace/put.h"
+
+struct ml_ring {
+	uint8_t *at;         /* where the next record goes */
+	const uint8_t *full; /* behind it no record may start: the rest is room for what ml_ring_begin() may put before it */
+	uint64_t state_base; /* piece->state of a piece whose newest record ends at address 0 */
+	struct ml_piece *piece;
+	struct ml_coder coder;
+	uint64_t turn;      /* in force in this ring */
+	uint32_t countdown; /* events until the clock is read again */
+	uint32_t id;
+	uint64_t ns; /* since monotonic_ns, of the last TIME or BASE record */
+	int tid;     /* of the thread that owns the ring */
+	struct ml_stack stack;
+	uint64_t first_turn, first_ns; /* of the piece */
+	int first_tid;
+	bool loader_due; /* it is time to ask the loader whether objects have come or gone */
+} __attribute__((aligned(64)));
+
+/* A ring for the calling thread: that of a thread that is gone, or a new one. NULL: none can be had. Takes the lock. */
+struct ml_ring *ml_ring_open(int tid);
+
+/* Forgets all rings; their memory belongs to the file. For a trace that starts anew. */
+void ml_ring_reset(void);
+
+/* The slow part of ml_ring_begin(): the clock, the interpreter's end, a full piece. NULL: the piece can't be stored. */
+uint8_t *ml_ring_attend(struct ml_ring *r, bool look);
+
+/* Takes the turn for this ring: notes it in front of the record. */
+void ml_ring_take_turn(struct ml_ring *r);
+
+/* Stores what was put at r->at, up to at: from here on a SIGKILL does not lose it. */
+static inline void ml_ring_commit(struct ml_ring *r, uint8_t *at)
+{
+	r->at = at;
+	__atomic_store_n(&r->piece->state, r->state_base + (uint64_t)(uintptr_t)at, __ATOMIC_RELEASE);
+}
+
+/* Events between two looks at the clock. */
+#define ML_RING_PERIOD 64u
+
+#endif

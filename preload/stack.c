@@ -1,0 +1,262 @@
+#include "preload/stack.h"
+
+#include <stdbool.h>
+
+#include "preload/process.h"
+#include "preload/sys.h"
+#include "preload/tree.h"
+#include "symbolize/python/walk.h"
+
+/* How far the chain's top and the stack's top may be apart before the whole stack is walked again. */
+#define NEAR 24u
+
+/* Frames of one chain that are kept at all. Of a deeper stack only the innermost frame is told. */
+#define DEPTH_MAX (1u << 20)
+
+/* Events after which such a stack is looked at again: a walk over it takes milliseconds. */
+#define BLIND 4096u
+
+#define NONE UINT32_MAX
+
+static const struct ml_abi *abi(void)
+{
+	return &ml_process.abi;
+}
+
+/* Room for depth links, of which the first kept ones stay. */
+static bool grow(struct ml_stack *s, uint32_t depth, uint32_t kept)
+{
+	uint32_t room = s->room ? s->room : 128;
+	struct ml_link *more;
+
+	while (room < depth)
+		room *= 2;
+	if (room == s->room)
+		return true;
+	more = room <= DEPTH_MAX ? ml_sys_pages(room * sizeof *more) : NULL;
+	if (!more)
+		return false;
+	if (s->links) {
+		__builtin_memcpy(more, s->links, kept * sizeof *more);
+		ml_sys_munmap(s->links, s->room * sizeof *more);
+	}
+	s->links = more;
+	s->room = room;
+	return true;
+}
+
+/* Reads the frame into a link. Its node is left for intern(). */
+static void read_link(struct ml_link *l, const void *frame)
+{
+	l->frame = frame;
+	l->instr = ml_frame_instr(abi(), frame);
+	l->code = ml_frame_code(abi(), frame);
+}
+
+/* Whether the frame is at the position that the link has of it. */
+static inline bool same_position(const struct ml_link *l)
+{
+	return ml_frame_instr(abi(), l->frame) == l->instr &&
+	       (!abi()->is.instr_unit || ml_frame_code(abi(), l->frame) == l->code);
+}
+
+static uint32_t python_node(uint32_t parent, const struct ml_link *l)
+{
+	uint32_t code = ml_tree_code(l->code);
+
+	if (code == UINT32_MAX)
+		return parent;
+	return ml_tree_node(parent, ML_SUBJECT(ML_NODE_PYTHON, code),
+			    (uint64_t)ml_frame_place(abi(), l->code, l->instr));
+}
+
+/* What the links from index on stand on. Those deeper than ML_STACK_NODES all hang under one <deeper> node. */
+static uint32_t parent_of(const struct ml_stack *s, uint32_t index)
+{
+	if (index <= ML_STACK_NODES)
+		return index ? s->links[index - 1].node : 0;
+	return ml_tree_node(s->links[ML_STACK_NODES - 1].node, ML_SUBJECT(ML_NODE_MARK, ML_MARK_DEEPER), 0);
+}
+
+/* Gives nodes to the links from index on; those below have theirs. False: the stack holds a frame that is none. */
+static bool intern(struct ml_stack *s, uint32_t index)
+{
+	uint32_t parent = parent_of(s, index);
+
+	for (; index < s->depth; index++) {
+		struct ml_link *l = &s->links[index];
+		enum ml_frame_kind kind = ml_frame_kind(abi(), l->frame, l->code);
+		if (kind == ML_FRAME_BAD)
+			return false;
+		if (index == ML_STACK_NODES)
+			parent = parent_of(s, index + 1);
+		l->node = kind == ML_FRAME_SHIM ? parent : python_node(parent, l);
+		if (index < ML_STACK_NODES)
+			parent = l->node;
+	}
+	if (s->depth > ML_STACK_NODES)
+		ml_process_count(ML_COUNTER_DEEP_STACKS, 1);
+	return true;
+}
+
+static uint32_t give_up(struct ml_stack *s)
+{
+	s->depth = 0;
+	ml_process_count(ML_COUNTER_BAD_STACKS, 1);
+	return 0;
+}
+
+/* The stack is deeper than any chain that we keep: its innermost frame under <deeper>. */
+static uint32_t innermost_only(const void *top)
+{
+	struct ml_link l;
+
+	read_link(&l, top);
+	ml_process_count(ML_COUNTER_DEEP_STACKS, 1);
+	if (ml_frame_kind(abi(), l.frame, l.code) != ML_FRAME_PYTHON)
+		return 0;
+	return python_node(ml_tree_node(0, ML_SUBJECT(ML_NODE_MARK, ML_MARK_DEEPER), 0), &l);
+}
+
+/* Makes the chain anew from the whole stack; links that are the same from the root on keep their nodes. */
+static uint32_t walk_whole(struct ml_stack *s, const void *top)
+{
+	uint32_t depth = 0, known = s->depth, changed;
+
+	for (const void *f = top; f && depth <= DEPTH_MAX; f = ml_frame_previous(abi(), f))
+		depth++;
+	s->depth = 0;
+	if (!grow(s, depth, known < depth ? known : depth)) {
+		s->blind = BLIND;
+		return innermost_only(top);
+	}
+	changed = depth;
+	for (const void *f = top; depth && f; f = ml_frame_previous(abi(), f)) {
+		struct ml_link *l = &s->links[--depth];
+		if (depth >= known || l->frame != f || !same_position(l)) {
+			read_link(l, f);
+			changed = depth;
+		}
+		s->depth++;
+	}
+	return intern(s, changed) ? s->links[s->depth - 1].node : give_up(s);
+}
+
+/* The link of a frame that is still where it was, if it is near the top of the chain. */
+static inline uint32_t find_near(const struct ml_stack *s, const void *frame)
+{
+	uint32_t stop = s->depth > NEAR ? s->depth - NEAR : 0;
+
+	for (uint32_t i = s->depth; i > stop; i--)
+		if (s->links[i - 1].frame == frame)
+			return i - 1;
+	return NONE;
+}
+
+/*
+ * Compares the chain with the stack from the link at index down, and brings positions up to date. Gives the lowest link
+ * that has changed, index + 1 if none has, NONE if the frames are others than those of the chain.
+ */
+static inline uint32_t compare(struct ml_stack *s, uint32_t index)
+{
+	uint32_t changed = index + 1, left = ML_STACK_VERIFIED;
+	struct ml_link *l = &s->links[index];
+
+	if (__builtin_expect(!--s->countdown, 0)) {
+		s->countdown = ML_STACK_WHOLE;
+		left = UINT32_MAX;
+	}
+	for (;; l--, index--) {
+		const void *previous = ml_frame_previous(abi(), l->frame);
+		if (__builtin_expect(!same_position(l), 0)) {
+			read_link(l, l->frame);
+			changed = index;
+		}
+		if (!index)
+			return previous ? NONE : changed;
+		if (__builtin_expect(previous != l[-1].frame, 0))
+			return NONE;
+		if (__builtin_expect(!--left, 0))
+			return changed;
+	}
+}
+
+uint32_t ml_stack_python(struct ml_stack *s)
+{
+	const void *above[NEAR], *f, *top;
+	uint32_t pushed = 0, index, changed;
+
+	top = ml_walk_top(abi(), (uintptr_t)__builtin_frame_address(0));
+	if (!top) {
+		s->depth = 0;
+		return 0;
+	}
+	if (__builtin_expect(s->blind, 0)) {
+		s->blind--;
+		return innermost_only(top);
+	}
+	if (__builtin_expect(abi()->careful, 0))
+		return walk_whole(s, top);
+	for (f = top; (index = find_near(s, f)) == NONE; f = ml_frame_previous(abi(), f)) {
+		if (!f || pushed == NEAR)
+			return walk_whole(s, top);
+		above[pushed++] = f;
+	}
+	changed = compare(s, index);
+	if (changed == NONE)
+		return walk_whole(s, top);
+	s->depth = index + 1;
+	if (pushed) {
+		if (!grow(s, s->depth + pushed, s->depth))
+			return walk_whole(s, top);
+		while (pushed)
+			read_link(&s->links[s->depth++], above[--pushed]);
+	}
+	if (changed == s->depth)
+		return s->links[changed - 1].node;
+	return intern(s, changed) ? s->links[s->depth - 1].node : give_up(s);
+}
+
+/* A call site that was learnt in an earlier epoch may lie in a module that is gone. */
+static struct ml_call_site *call_site(struct ml_stack *s, uint32_t parent, uintptr_t address)
+{
+	uint32_t epoch = ml_modules_epoch(&ml_process.modules);
+
+	if (!s->sites)
+		s->sites = ml_sys_pages(ML_CALL_SITES * sizeof *s->sites);
+	if (s->sites && s->modules_epoch != epoch)
+		__builtin_memset(s->sites, 0, ML_CALL_SITES * sizeof *s->sites);
+	s->modules_epoch = epoch;
+	return s->sites ? &s->sites[(address >> 2 ^ address >> 8 ^ parent * 31) % ML_CALL_SITES] : NULL;
+}
+
+uint32_t ml_stack_caller(struct ml_stack *s, uint32_t parent, const void *caller)
+{
+	uintptr_t address = (uintptr_t)caller;
+	struct ml_call_site *site = call_site(s, parent, address);
+	uint64_t offset;
+	uint32_t module, node;
+
+	if (site && site->address == address && site->parent == parent)
+		return site->node;
+	module = ml_modules_find(&ml_process.modules, address, &offset);
+	if (!module && ml_process_new_modules())
+		module = ml_modules_find(&ml_process.modules, address, &offset);
+	if (module >= ML_SUBJECT_NUMBERS) {
+		module = 0;
+		offset = address;
+	}
+	node = ml_tree_node(parent, ML_SUBJECT(ML_NODE_NATIVE, module), offset);
+	if (site)
+		*site = (struct ml_call_site){address, parent, node};
+	return node;
+}
+
+void ml_stack_reset(struct ml_stack *s)
+{
+	s->depth = 0;
+	s->blind = 0;
+	s->countdown = ML_STACK_WHOLE;
+	if (s->sites)
+		__builtin_memset(s->sites, 0, ML_CALL_SITES * sizeof *s->sites);
+}

@@ -1,0 +1,57 @@
+/*
+ * From the stack of the calling thread to a node of the tree.
+ *
+ * Successive events of a thread share nearly all of their stack. So each thread keeps the chain of frames of its last
+ * event, root first, each with the node that it got. An event looks for the innermost frame that is still in the chain,
+ * compares downwards from there, and interns only what has changed and what stands above it. Each comparison reads a frame
+ * only after the frame above it has named it as its caller: so only live frames are read.
+ */
+#ifndef ML_PRELOAD_STACK_H
+#define ML_PRELOAD_STACK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct ml_link {
+	const void *frame;
+	uintptr_t instr;  /* as ml_frame_instr() gives it */
+	const void *code;
+	uint32_t node; /* a shim has that of its caller */
+};
+
+/* A caller of the allocator under a Python stack: the node that was found for it. */
+struct ml_call_site {
+	uintptr_t address;
+	uint32_t parent;
+	uint32_t node;
+};
+
+#define ML_CALL_SITES 64
+
+struct ml_stack {
+	struct ml_link *links; /* root first */
+	uint32_t depth;
+	uint32_t room;
+	uint32_t countdown; /* walks until the whole chain is compared again */
+	uint32_t blind;     /* events that get their innermost frame only: the stack was too deep */
+	uint32_t modules_epoch;
+	struct ml_call_site *sites; /* direct-mapped by address and parent */
+};
+
+/* Frames from the root that get nodes of their own; deeper ones share one <deeper> node. */
+#define ML_STACK_NODES 4096u
+
+/* Frames that are compared at each event; the rest of the chain is trusted but at every ML_STACK_WHOLE-th event. */
+#define ML_STACK_VERIFIED 256u
+#define ML_STACK_WHOLE 64u
+
+/* The calling thread's Python stack as a node; 0: no Python frame, or none that can be trusted. */
+uint32_t ml_stack_python(struct ml_stack *s);
+
+/* parent with the native frame that called the allocator on top. */
+uint32_t ml_stack_caller(struct ml_stack *s, uint32_t parent, const void *caller);
+
+/* Forgets what was learnt, but keeps the memory: another thread takes the stack over. */
+void ml_stack_reset(struct ml_stack *s);
+
+#endif

@@ -1,0 +1,450 @@
+#include "preload/tree.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "preload/file.h"
+#include "preload/options.h"
+#include "preload/process.h"
+#include "preload/sys.h"
+#include "symbolize/python/code.h"
+#include "trace/put.h"
+
+#define CHUNKS_MAX ((1u << 26) / ML_NODES_PER_EXTENT + 2)
+#define TEXT_MAX 16384u
+#define DEFS_BYTES 65536u
+
+/* Open addressing over node numbers, at most half full. Read without the lock: a slot is stored after its node, a larger
+   table replaces this one only when it is complete, and this one stays where it is. */
+struct index {
+	uint32_t mask;
+	_Atomic uint32_t slots[];
+};
+
+/* What is known of a code object's address. The id is invalid while the rest changes, so a reader that sees the same valid
+   id before and after has read what belongs together. */
+struct seen_code {
+	const void *_Atomic code;
+	_Atomic uint64_t fingerprint;
+	_Atomic uint32_t id; /* plus 1; 0: the entry is changing */
+};
+
+struct seen_codes {
+	uint32_t mask;
+	struct seen_code slots[];
+};
+
+/* Code objects by content, so that a loop of exec makes one definition. Used under the lock only. */
+struct content {
+	uint64_t hash;
+	uint32_t id; /* plus 1 */
+};
+
+static struct {
+	struct ml_node *chunks[CHUNKS_MAX];
+	_Atomic uint32_t nodes; /* the next number */
+	struct index *_Atomic index;
+	struct seen_codes *_Atomic codes;
+	uint32_t codes_used;
+	struct content *contents;
+	uint32_t contents_mask;
+	uint32_t code_ids;
+	uint8_t *defs; /* the DEFS extent that is being filled */
+	uint64_t defs_used, defs_room;
+	char *text; /* where names are spelled out, under the lock */
+} tree;
+
+static uint64_t mix(uint64_t h)
+{
+	h ^= h >> 32;
+	h *= 0xd6e8feb86659fd93u;
+	h ^= h >> 32;
+	h *= 0xd6e8feb86659fd93u;
+	return h ^ h >> 32;
+}
+
+static struct ml_node *node_at(uint32_t id)
+{
+	return &tree.chunks[id / ML_NODES_PER_EXTENT][id % ML_NODES_PER_EXTENT];
+}
+
+static uint64_t node_hash(uint32_t parent, uint32_t subject, uint64_t place)
+{
+	return mix(((uint64_t)parent << 32 | subject) * 0x9e3779b97f4a7c15u ^ place);
+}
+
+/* 0: not there. */
+static uint32_t find_node(const struct index *ix, uint32_t parent, uint32_t subject, uint64_t place)
+{
+	for (uint64_t i = node_hash(parent, subject, place);; i++) {
+		uint32_t id = atomic_load_explicit(&ix->slots[i & ix->mask], memory_order_acquire);
+		const struct ml_node *n;
+		if (!id)
+			return 0;
+		n = node_at(id);
+		if (n->parent == parent && n->subject == subject && n->place == place)
+			return id;
+	}
+}
+
+static void index_node(struct index *ix, uint32_t id)
+{
+	const struct ml_node *n = node_at(id);
+	uint64_t i = node_hash(n->parent, n->subject, n->place);
+
+	while (atomic_load_explicit(&ix->slots[i & ix->mask], memory_order_relaxed))
+		i++;
+	atomic_store_explicit(&ix->slots[i & ix->mask], id, memory_order_release);
+}
+
+static struct index *new_index(uint32_t slots)
+{
+	struct index *ix = ml_sys_pages(sizeof *ix + slots * sizeof *ix->slots);
+
+	if (ix)
+		ix->mask = slots - 1;
+	return ix;
+}
+
+/* Twice the room where the index is half full. False: no memory for it. */
+static bool grow_index(void)
+{
+	struct index *old = atomic_load_explicit(&tree.index, memory_order_relaxed), *ix;
+	uint32_t nodes = atomic_load_explicit(&tree.nodes, memory_order_relaxed);
+
+	if (nodes <= old->mask / 2)
+		return true;
+	ix = new_index((old->mask + 1) * 2);
+	if (!ix)
+		return false;
+	for (uint32_t id = 1; id < nodes; id++)
+		index_node(ix, id);
+	atomic_store_explicit(&tree.index, ix, memory_order_release);
+	return true;
+}
+
+static uint32_t add_node(uint32_t parent, uint32_t subject, uint64_t place)
+{
+	uint32_t id = atomic_load_explicit(&tree.nodes, memory_order_relaxed), chunk = id / ML_NODES_PER_EXTENT;
+	struct ml_node *n;
+
+	if (!grow_index())
+		return 0;
+	if (!tree.chunks[chunk]) {
+		tree.chunks[chunk] =
+			ml_file_map(ML_EXTENT_NODES, chunk * ML_NODES_PER_EXTENT, ML_NODES_PER_EXTENT * sizeof *n);
+		if (!tree.chunks[chunk])
+			return 0;
+	}
+	n = node_at(id);
+	n->parent = parent;
+	n->place = place;
+	__atomic_store_n(&n->subject, subject, __ATOMIC_RELEASE);
+	index_node(atomic_load_explicit(&tree.index, memory_order_relaxed), id);
+	atomic_store_explicit(&tree.nodes, id + 1, memory_order_release);
+	return id;
+}
+
+/* With the lock held: looks again, since another thread may have come first. */
+static uint32_t find_or_add(uint32_t parent, uint32_t subject, uint64_t place)
+{
+	uint32_t id = find_node(atomic_load_explicit(&tree.index, memory_order_relaxed), parent, subject, place);
+
+	return id ? id : add_node(parent, subject, place);
+}
+
+/* The tree is full: the frame keeps its place under <truncated>, for which a quarter more nodes are set aside. */
+static uint32_t add_truncated(uint32_t subject, uint64_t place)
+{
+	uint32_t mark = find_or_add(0, ML_SUBJECT(ML_NODE_MARK, ML_MARK_TRUNCATED), 0), id;
+
+	ml_process_count(ML_COUNTER_TRUNCATED_STACKS, 1);
+	if (!mark)
+		return 0;
+	id = find_node(atomic_load_explicit(&tree.index, memory_order_relaxed), mark, subject, place);
+	if (id)
+		return id;
+	if (tree.nodes > ml_options.max_nodes + ml_options.max_nodes / 4 + 2)
+		return mark;
+	return add_node(mark, subject, place);
+}
+
+uint32_t ml_tree_node(uint32_t parent, uint32_t subject, uint64_t place)
+{
+	uint32_t id = find_node(atomic_load_explicit(&tree.index, memory_order_acquire), parent, subject, place);
+
+	if (id)
+		return id;
+	ml_lock_take(&ml_process.lock);
+	id = find_node(atomic_load_explicit(&tree.index, memory_order_relaxed), parent, subject, place);
+	if (!id)
+		id = tree.nodes <= ml_options.max_nodes ? add_node(parent, subject, place)
+							: add_truncated(subject, place);
+	ml_lock_drop(&ml_process.lock);
+	return id;
+}
+
+uint32_t ml_tree_nodes(void)
+{
+	return atomic_load_explicit(&tree.nodes, memory_order_relaxed);
+}
+
+/* Room for a definition, its length word still 0; NULL: recording has been stopped. */
+static void *new_definition(uint64_t bytes)
+{
+	void *at;
+
+	if (tree.defs_room - tree.defs_used < bytes) {
+		uint64_t room = bytes > DEFS_BYTES ? bytes : DEFS_BYTES;
+		uint8_t *more = ml_file_map(ML_EXTENT_DEFS, 0, room);
+		if (!more)
+			return NULL;
+		tree.defs = more;
+		tree.defs_used = 0;
+		tree.defs_room = room;
+	}
+	at = tree.defs + tree.defs_used;
+	tree.defs_used += bytes;
+	return at;
+}
+
+static uint32_t definition_bytes(uint64_t bytes)
+{
+	return (uint32_t)(bytes + 7) / 8 * 8;
+}
+
+static uint64_t content_hash(const struct ml_code_text *t)
+{
+	uint64_t h = ml_checksum(t->file, t->file_bytes);
+
+	h = mix(h ^ ml_checksum(t->name, t->name_bytes));
+	h = mix(h ^ ml_checksum(t->table, t->table_bytes));
+	return mix(h ^ (uint64_t)t->first_line << 32 ^ t->flags);
+}
+
+static void write_code(uint32_t id, const struct ml_code_text *t)
+{
+	uint32_t bytes = definition_bytes(sizeof(struct ml_def_code) + t->file_bytes + t->name_bytes + t->table_bytes);
+	struct ml_def_code *d = new_definition(bytes);
+	char *at = (char *)(d + 1);
+
+	if (!d)
+		return;
+	d->def.kind = ML_DEF_CODE;
+	d->id = id;
+	d->first_line = t->first_line;
+	d->file_bytes = t->file_bytes;
+	d->name_bytes = t->name_bytes;
+	d->table_bytes = t->table_bytes;
+	d->code_flags = t->flags;
+	memcpy(at, t->file, t->file_bytes);
+	memcpy(at + t->file_bytes, t->name, t->name_bytes);
+	memcpy(at + t->file_bytes + t->name_bytes, t->table, t->table_bytes);
+	__atomic_store_n(&d->def.length, bytes, __ATOMIC_RELEASE);
+}
+
+static bool grow_contents(void)
+{
+	uint32_t mask = tree.contents_mask * 2 + 1;
+	struct content *more;
+
+	if (tree.code_ids <= tree.contents_mask / 2)
+		return true;
+	more = ml_sys_pages((mask + (uint64_t)1) * sizeof *more);
+	if (!more)
+		return false;
+	for (uint32_t i = 0; i <= tree.contents_mask; i++) {
+		uint64_t to = tree.contents[i].hash;
+		if (!tree.contents[i].id)
+			continue;
+		while (more[to & mask].id)
+			to++;
+		more[to & mask] = tree.contents[i];
+	}
+	ml_sys_munmap(tree.contents, (tree.contents_mask + (uint64_t)1) * sizeof *more);
+	tree.contents = more;
+	tree.contents_mask = mask;
+	return true;
+}
+
+/* The id of a code object with these contents, new or old; UINT32_MAX: none can be had. */
+static uint32_t intern_content(const struct ml_code_text *t)
+{
+	uint64_t hash = content_hash(t), i;
+
+	for (i = hash; tree.contents[i & tree.contents_mask].id; i++)
+		if (tree.contents[i & tree.contents_mask].hash == hash)
+			return tree.contents[i & tree.contents_mask].id - 1;
+	if (tree.code_ids == ML_SUBJECT_NUMBERS - 1 || !grow_contents())
+		return UINT32_MAX;
+	for (i = hash; tree.contents[i & tree.contents_mask].id; i++)
+		;
+	write_code(tree.code_ids, t);
+	tree.contents[i & tree.contents_mask] = (struct content){hash, tree.code_ids + 1};
+	return tree.code_ids++;
+}
+
+static uint64_t code_hash(const void *code)
+{
+	return mix((uint64_t)(uintptr_t)code >> 4);
+}
+
+static struct seen_codes *new_seen(uint32_t slots)
+{
+	struct seen_codes *s = ml_sys_pages(sizeof *s + slots * sizeof *s->slots);
+
+	if (s)
+		s->mask = slots - 1;
+	return s;
+}
+
+/* The slot of an address, or the free one where it would be. */
+static struct seen_code *slot_of(struct seen_codes *s, const void *code)
+{
+	uint64_t i = code_hash(code);
+	const void *there;
+
+	while ((there = atomic_load_explicit(&s->slots[i & s->mask].code, memory_order_acquire)) && there != code)
+		i++;
+	return &s->slots[i & s->mask];
+}
+
+static void set_slot(struct seen_code *slot, const void *code, uint64_t fingerprint, uint32_t id)
+{
+	atomic_store_explicit(&slot->id, 0, memory_order_relaxed);
+	atomic_thread_fence(memory_order_release);
+	atomic_store_explicit(&slot->fingerprint, fingerprint, memory_order_relaxed);
+	atomic_store_explicit(&slot->id, id + 1, memory_order_release);
+	atomic_store_explicit(&slot->code, code, memory_order_release);
+}
+
+static bool grow_seen(void)
+{
+	struct seen_codes *old = atomic_load_explicit(&tree.codes, memory_order_relaxed), *s;
+
+	if (tree.codes_used <= old->mask / 2)
+		return true;
+	s = new_seen((old->mask + 1) * 2);
+	if (!s)
+		return false;
+	for (uint32_t i = 0; i <= old->mask; i++) {
+		struct seen_code *from = &old->slots[i];
+		if (from->code)
+			set_slot(slot_of(s, from->code), from->code, from->fingerprint, from->id - 1);
+	}
+	atomic_store_explicit(&tree.codes, s, memory_order_release);
+	return true;
+}
+
+/* First sight of a code object, or of another one at its address. */
+static uint32_t describe(const void *code, uint64_t fingerprint)
+{
+	struct ml_code_text text;
+	struct seen_code *slot;
+	uint32_t id;
+
+	if (ml_code_describe(&ml_process.abi, code, tree.text, TEXT_MAX, &text) || !grow_seen()) {
+		ml_process_count(ML_COUNTER_LOST_DEFINITIONS, 1);
+		return UINT32_MAX;
+	}
+	ml_abi_saw_file(&ml_process.abi, text.file, text.file_bytes);
+	id = intern_content(&text);
+	if (id == UINT32_MAX) {
+		ml_process_count(ML_COUNTER_LOST_DEFINITIONS, 1);
+		return id;
+	}
+	slot = slot_of(atomic_load_explicit(&tree.codes, memory_order_relaxed), code);
+	if (!atomic_load_explicit(&slot->code, memory_order_relaxed))
+		tree.codes_used++;
+	set_slot(slot, code, fingerprint, id);
+	return id;
+}
+
+/* UINT32_MAX: not known, or known as something else. */
+static uint32_t find_code(const void *code, uint64_t fingerprint)
+{
+	struct seen_code *slot = slot_of(atomic_load_explicit(&tree.codes, memory_order_acquire), code);
+	uint32_t id;
+
+	if (!atomic_load_explicit(&slot->code, memory_order_relaxed))
+		return UINT32_MAX;
+	id = atomic_load_explicit(&slot->id, memory_order_acquire);
+	if (!id || atomic_load_explicit(&slot->fingerprint, memory_order_relaxed) != fingerprint)
+		return UINT32_MAX;
+	atomic_thread_fence(memory_order_acquire);
+	return atomic_load_explicit(&slot->id, memory_order_relaxed) == id ? id - 1 : UINT32_MAX;
+}
+
+uint32_t ml_tree_code(const void *code)
+{
+	uint64_t fingerprint = ml_code_fingerprint(&ml_process.abi, code);
+	uint32_t id = find_code(code, fingerprint);
+
+	if (id != UINT32_MAX)
+		return id;
+	ml_lock_take(&ml_process.lock);
+	id = find_code(code, fingerprint);
+	if (id == UINT32_MAX)
+		id = describe(code, fingerprint);
+	ml_lock_drop(&ml_process.lock);
+	return id;
+}
+
+static void write_module(const struct ml_module *m)
+{
+	uint32_t bytes = definition_bytes(sizeof(struct ml_def_module) + m->path_bytes + m->build_id_bytes);
+	struct ml_def_module *d = new_definition(bytes);
+
+	if (!d)
+		return;
+	d->def.kind = ML_DEF_MODULE;
+	d->id = m->id;
+	d->epoch = m->epoch;
+	d->base = m->base;
+	d->start = m->start;
+	d->end = m->end;
+	d->path_bytes = m->path_bytes;
+	d->build_id_bytes = m->build_id_bytes;
+	memcpy(d + 1, m->path, m->path_bytes);
+	memcpy((char *)(d + 1) + m->path_bytes, m->build_id, m->build_id_bytes);
+	__atomic_store_n(&d->def.length, bytes, __ATOMIC_RELEASE);
+}
+
+void ml_tree_module(void *unused, const struct ml_module *m)
+{
+	(void)unused;
+	ml_lock_take(&ml_process.lock);
+	write_module(m);
+	ml_lock_drop(&ml_process.lock);
+}
+
+static void drop_pages(void *pages, uint64_t bytes)
+{
+	if (pages)
+		ml_sys_munmap(pages, bytes);
+}
+
+bool ml_tree_reset(void)
+{
+	struct index *ix = tree.index;
+	struct seen_codes *codes = tree.codes;
+
+	if (ix)
+		drop_pages(ix, sizeof *ix + (ix->mask + (uint64_t)1) * sizeof *ix->slots);
+	if (codes)
+		drop_pages(codes, sizeof *codes + (codes->mask + (uint64_t)1) * sizeof *codes->slots);
+	drop_pages(tree.contents, (tree.contents_mask + (uint64_t)1) * sizeof *tree.contents);
+	for (uint32_t i = 0; i < CHUNKS_MAX && tree.chunks[i]; i++)
+		tree.chunks[i] = NULL;
+	tree.nodes = 1;
+	tree.codes_used = 0;
+	tree.code_ids = 0;
+	tree.defs_room = tree.defs_used = 0;
+	tree.contents_mask = 1023;
+	tree.contents = ml_sys_pages((tree.contents_mask + (uint64_t)1) * sizeof *tree.contents);
+	tree.index = new_index(4096);
+	tree.codes = new_seen(1024);
+	if (!tree.text)
+		tree.text = ml_sys_pages(TEXT_MAX);
+	return tree.contents && tree.index && tree.codes && tree.text;
+}
