@@ -25,8 +25,8 @@
 struct ml_fold_options {
 	uint64_t from_ns; /* only events from here on are counted; what is live then is start_live_bytes */
 	uint64_t to_ns;   /* events at or after it are as if they had not happened; UINT64_MAX: no such bound */
-	uint32_t tid;     /* not 0: only events of this thread are counted, and only blocks that it allocated are owned */
-	bool end_last;    /* go on behind the moment when the interpreter began to finalize */
+	uint32_t tid;  /* not 0: only events of this thread are counted, and only blocks that it allocated are owned */
+	bool end_last; /* go on behind the moment when the interpreter began to finalize */
 };
 
 /*

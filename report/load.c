@@ -64,8 +64,9 @@ static char *check_header(struct ml_trace *t)
 	}
 	if (h->header_bytes < sizeof *h || h->directory < h->header_bytes || h->directory >= t->file_bytes ||
 	    h->directory_bytes < sizeof(struct ml_extent) || h->directory_bytes > SCAN_MAX)
-		return fail(t, offsetof(struct ml_header, header_bytes),
-			    "the header does not lead to a directory; the file is damaged or was cut off, record again");
+		return fail(
+			t, offsetof(struct ml_header, header_bytes),
+			"the header does not lead to a directory; the file is damaged or was cut off, record again");
 	return NULL;
 }
 
@@ -166,9 +167,8 @@ static void drop_overlaps(struct ml_trace *t)
 
 static void read_directory(struct ml_trace *t)
 {
-	struct ml_extent next = {.offset = t->header.directory,
-				 .length = t->header.directory_bytes,
-				 .kind = ML_EXTENT_DIRECTORY};
+	struct ml_extent next = {
+		.offset = t->header.directory, .length = t->header.directory_bytes, .kind = ML_EXTENT_DIRECTORY};
 
 	memset(t->damage, 0, sizeof t->damage);
 	free(t->extents);

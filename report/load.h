@@ -30,7 +30,7 @@ enum ml_damage {
 #define X(name, text) ML_DAMAGE_##name,
 	ML_DAMAGE_LIST(X)
 #undef X
-	ML_DAMAGES
+		ML_DAMAGES
 };
 
 struct ml_damage_count {

@@ -58,7 +58,7 @@ struct ml_merge {
 
 	int started;
 	struct ml_damage_count before[ML_DAMAGES]; /* found before the events were read */
-	struct part *parts;     /* by ring, then sequence */
+	struct part *parts;                        /* by ring, then sequence */
 	size_t parts_n;
 	struct stream *streams;
 	size_t streams_n;
@@ -189,7 +189,8 @@ int ml_load_piece(struct ml_trace *t, const struct ml_extent *e, struct ml_load_
 	size_t room, used;
 
 	*piece = (struct ml_load_piece){0};
-	if (within < sizeof piece->head || ml_file_read(t, e->offset, &piece->head, sizeof piece->head) < sizeof piece->head)
+	if (within < sizeof piece->head ||
+	    ml_file_read(t, e->offset, &piece->head, sizeof piece->head) < sizeof piece->head)
 		return -1;
 	room = (size_t)within - sizeof piece->head;
 	used = ML_PIECE_USED(piece->head.state);
@@ -311,6 +312,7 @@ void ml_merge_start(struct ml_trace *t)
 	add_parts(t);
 	choose_parts(t);
 	start_streams(m);
+	t->rings_n = (uint32_t)m->streams_n;
 }
 
 void ml_merge_free(struct ml_merge *m)
@@ -414,7 +416,7 @@ static int complete(struct ml_trace *t, struct stream *s, struct ml_moment *m)
 	m->ns = t->merge->now;
 	m->turn = s->turn;
 	m->tid = s->tid;
-	m->ring = s->ring;
+	m->ring = (uint32_t)(s - t->merge->streams);
 	return 1;
 }
 

@@ -1,0 +1,654 @@
+#include "report/fold.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "report/blocks.h"
+#include "report/mappings.h"
+#include "report/memory.h"
+
+/* How many events ahead the place of a block is asked for. */
+#define LOOK_AHEAD 12
+
+/* A BEGIN record that waits for its END. What it took out of the books is here, but still counts as live. */
+struct pending {
+	enum ml_record begin; /* 0: none */
+	bool known;           /* realloc: block is the old block */
+	bool keeps;           /* mremap: the old range stays mapped */
+	uint8_t domain;
+	uint32_t tid;
+	uint32_t node;
+	uint64_t address;
+	uint64_t flags;
+	enum ml_mapping_class class; /* mremap: of the old range */
+	struct ml_block block;
+	struct ml_mapping *taken;
+};
+
+struct ml_fold_state {
+	struct ml_fold_options options;
+	uint64_t page_bytes;
+	bool counting;         /* the window has begun */
+	bool ended;            /* and has ended */
+	uint64_t live_bytes;   /* of all threads */
+	uint64_t peak_version; /* counts new high-water marks */
+	uint64_t births;       /* of mappings */
+	struct ml_blocks blocks;
+	struct ml_blocks arenas;
+	struct ml_mappings mappings;
+	struct pending *pending; /* by ring */
+	uint32_t pending_n;
+};
+
+/* The books. Every change of what is live goes through allocated() and freed(). */
+
+static bool of_thread(const struct ml_fold *f, uint32_t tid)
+{
+	return !f->state->options.tid || f->state->options.tid == tid;
+}
+
+static bool counts(const struct ml_fold *f, const struct ml_moment *m)
+{
+	return f->state->counting && of_thread(f, m->tid);
+}
+
+/*
+ * The node, before its live bytes change. A node whose peak_version is old has not changed since a newer high-water
+ * mark was reached, so what it has live is what it had live then.
+ */
+static struct ml_tally *settled(struct ml_fold *f, uint32_t node)
+{
+	struct ml_tally *t = &f->nodes[node];
+
+	if (t->peak_version != f->state->peak_version) {
+		t->peak_version = f->state->peak_version;
+		t->peak_bytes = t->live_bytes;
+		t->peak_blocks = t->live_blocks;
+	}
+	return t;
+}
+
+/* One more block of the node's is live, made by the event of this moment. */
+static void allocated(struct ml_fold *f, const struct ml_moment *m, uint32_t node, uint64_t bytes)
+{
+	struct ml_tally *t = settled(f, node);
+
+	f->state->live_bytes += bytes;
+	if (of_thread(f, m->tid)) {
+		t->live_bytes += bytes;
+		t->live_blocks++;
+		f->totals.live_bytes += bytes;
+		f->totals.live_blocks++;
+	}
+	if (counts(f, m)) {
+		t->allocated_bytes += bytes;
+		t->allocations++;
+		f->totals.allocated_bytes += bytes;
+		f->totals.allocations++;
+	}
+}
+
+/* A block that the owner allocated is gone, by an event of this moment while the node was acting. */
+static void freed(struct ml_fold *f, const struct ml_moment *m, uint32_t node, uint32_t owner, bool owned,
+		  uint64_t bytes)
+{
+	f->state->live_bytes -= bytes;
+	if (owned) {
+		struct ml_tally *t = settled(f, owner);
+		t->live_bytes -= bytes;
+		t->live_blocks--;
+		f->totals.live_bytes -= bytes;
+		f->totals.live_blocks--;
+	}
+	if (counts(f, m)) {
+		f->nodes[node].freed_bytes += bytes;
+		f->nodes[node].frees++;
+		f->totals.freed_bytes += bytes;
+		f->totals.frees++;
+	}
+}
+
+/* A cut or join makes two live blocks of one, or one of two. */
+static void recount(struct ml_fold *f, const struct ml_mapping *mapping, uint64_t blocks)
+{
+	if (!mapping || mapping->class != ML_MAPPING_LIVE || !mapping->owned)
+		return;
+	settled(f, mapping->node)->live_blocks += blocks;
+	f->totals.live_blocks += blocks;
+}
+
+static void new_mark(struct ml_fold *f, uint64_t ns)
+{
+	f->totals.peak_bytes = f->totals.live_bytes;
+	f->totals.peak_ns = ns;
+	f->state->peak_version++;
+}
+
+/* The end of what one event does. */
+static void happened(struct ml_fold *f, const struct ml_moment *m, uint32_t node)
+{
+	if (counts(f, m)) {
+		f->nodes[node].last_sequence = f->totals.events;
+		f->nodes[node].last_live_bytes = f->state->live_bytes;
+	}
+	if (f->totals.live_bytes > f->totals.peak_bytes)
+		new_mark(f, m->ns);
+}
+
+static void unknown_free(struct ml_fold *f, const struct ml_moment *m)
+{
+	f->totals.unknown_frees += counts(f, m);
+}
+
+static void missed_free(struct ml_fold *f, const struct ml_moment *m)
+{
+	f->totals.missed_frees += counts(f, m);
+}
+
+/* Blocks. */
+
+static void put_block(struct ml_fold *f, const struct ml_moment *m, uint32_t node, const struct ml_block *block)
+{
+	struct ml_block old;
+
+	if (ml_blocks_put(&f->state->blocks, block, &old)) {
+		missed_free(f, m);
+		freed(f, m, node, old.node, old.owned, old.bytes);
+	}
+}
+
+static void add_block(struct ml_fold *f, const struct ml_moment *m, uint32_t node, uint8_t domain)
+{
+	struct ml_block block = {.address = m->event.address,
+				 .bytes = m->event.bytes,
+				 .node = node,
+				 .domain = domain,
+				 .owned = of_thread(f, m->tid)};
+
+	put_block(f, m, node, &block);
+	allocated(f, m, node, block.bytes);
+}
+
+static void fold_alloc(struct ml_fold *f, const struct ml_moment *m)
+{
+	add_block(f, m, m->event.node, (uint8_t)m->event.domain);
+	happened(f, m, m->event.node);
+}
+
+static void fold_free(struct ml_fold *f, const struct ml_moment *m)
+{
+	struct ml_block old;
+
+	if (ml_blocks_take(&f->state->blocks, m->event.address, &old))
+		freed(f, m, m->event.node, old.node, old.owned, old.bytes);
+	else
+		unknown_free(f, m);
+	happened(f, m, m->event.node);
+}
+
+/* Mappings. */
+
+static void cut(struct ml_fold *f, uint64_t address)
+{
+	recount(f, ml_mappings_cut(&f->state->mappings, address), 1);
+}
+
+static void join(struct ml_fold *f, uint64_t address)
+{
+	recount(f, ml_mappings_join(&f->state->mappings, address), (uint64_t)-1);
+}
+
+static struct ml_mapping *take_range(struct ml_fold *f, uint64_t start, uint64_t end)
+{
+	cut(f, start);
+	cut(f, end);
+	return ml_mappings_take(&f->state->mappings, start, end);
+}
+
+/* Frees the list; its live parts are freed by the node. Returns how many those are. */
+static uint64_t drop_list(struct ml_fold *f, const struct ml_moment *m, uint32_t node, struct ml_mapping *list)
+{
+	uint64_t live = 0;
+
+	while (list) {
+		struct ml_mapping *next = list->right;
+		if (list->class == ML_MAPPING_LIVE) {
+			freed(f, m, node, list->node, list->owned, list->end - list->start);
+			live++;
+		}
+		free(list);
+		list = next;
+	}
+	return live;
+}
+
+/* What is in the range makes room for a new mapping: because that was asked for, or since we missed that it was gone. */
+static void displace(struct ml_fold *f, const struct ml_moment *m, uint32_t node, uint64_t start, uint64_t end,
+		     bool asked)
+{
+	uint64_t live = drop_list(f, m, node, take_range(f, start, end));
+
+	if (!asked)
+		while (live--)
+			missed_free(f, m);
+}
+
+static void add_mapping(struct ml_fold *f, const struct ml_moment *m, uint32_t node, uint64_t start, uint64_t end,
+			enum ml_mapping_class class)
+{
+	struct ml_mapping mapping = {.start = start,
+				     .end = end,
+				     .born = ++f->state->births,
+				     .node = node,
+				     .class = class,
+				     .owned = of_thread(f, m->tid)};
+
+	ml_mappings_put(&f->state->mappings, &mapping);
+	if (class == ML_MAPPING_LIVE)
+		allocated(f, m, node, end - start);
+}
+
+/* The end of a range, in whole pages but for brk; at most the end of the address space. */
+static uint64_t range_end(const struct ml_fold *f, uint64_t start, uint64_t bytes, bool brk)
+{
+	uint64_t mask = brk ? 0 : f->state->page_bytes - 1;
+	uint64_t end;
+
+	if (!bytes)
+		return start;
+	if (__builtin_add_overflow(start, bytes, &end) || __builtin_add_overflow(end, mask, &end))
+		return UINT64_MAX & ~mask;
+	return end & ~mask;
+}
+
+static enum ml_mapping_class class_of(const struct ml_event *e)
+{
+	if (e->brk)
+		return ML_MAPPING_LIVE;
+	if (!(e->flags & MAP_ANONYMOUS))
+		return ML_MAPPING_FILE;
+	return e->prot & PROT_WRITE ? ML_MAPPING_LIVE : ML_MAPPING_RESERVED;
+}
+
+static void fold_map(struct ml_fold *f, const struct ml_moment *m)
+{
+	const struct ml_event *e = &m->event;
+	uint64_t end = range_end(f, e->address, e->bytes, e->brk);
+
+	if (end > e->address) {
+		displace(f, m, e->node, e->address, end, e->flags & MAP_FIXED);
+		add_mapping(f, m, e->node, e->address, end, class_of(e));
+	}
+	happened(f, m, e->node);
+}
+
+/* Reservations that are made writable become memory of the node that did it. */
+static void fold_protect(struct ml_fold *f, const struct ml_moment *m)
+{
+	const struct ml_event *e = &m->event;
+	uint64_t at = e->address, end = range_end(f, at, e->bytes, false);
+	struct ml_mapping *mapping;
+
+	while (e->prot & PROT_WRITE && at < end && (mapping = ml_mappings_find(&f->state->mappings, at)) &&
+	       mapping->start < end) {
+		if (mapping->class != ML_MAPPING_RESERVED) {
+			at = mapping->end;
+			continue;
+		}
+		if (mapping->start < at) {
+			cut(f, at);
+			continue;
+		}
+		cut(f, end);
+		mapping->class = ML_MAPPING_LIVE;
+		mapping->born = ++f->state->births;
+		mapping->node = e->node;
+		mapping->owned = of_thread(f, m->tid);
+		allocated(f, m, e->node, mapping->end - mapping->start);
+		at = mapping->end;
+	}
+	happened(f, m, e->node);
+}
+
+/* BEGIN and END. */
+
+/* The BEGIN did not happen: everything is as it was before it. */
+static void restore(struct ml_fold *f, const struct ml_moment *m, struct pending *p)
+{
+	struct ml_mapping *list = p->taken;
+
+	if (p->begin == ML_RECORD_REALLOC_BEGIN && p->known)
+		put_block(f, m, p->node, &p->block);
+	while (list) {
+		struct ml_mapping *next = list->right;
+		displace(f, m, p->node, list->start, list->end, false);
+		ml_mappings_put(&f->state->mappings, list);
+		join(f, list->start);
+		join(f, list->end);
+		free(list);
+		list = next;
+	}
+	*p = (struct pending){0};
+}
+
+static struct pending *begin(struct ml_fold *f, const struct ml_moment *m)
+{
+	struct pending *p = &f->state->pending[m->ring];
+
+	restore(f, m, p);
+	p->begin = m->event.record;
+	p->domain = (uint8_t)m->event.domain;
+	p->tid = m->tid;
+	p->node = m->event.node;
+	p->address = m->event.address;
+	p->flags = m->event.flags;
+	return p;
+}
+
+/* What an END record ends, or NULL: then it was counted. */
+static struct pending *end(struct ml_fold *f, const struct ml_moment *m, enum ml_record begin)
+{
+	struct pending *p = &f->state->pending[m->ring];
+
+	if (p->begin == begin && p->tid == m->tid)
+		return p;
+	f->totals.orphan_ends++;
+	return NULL;
+}
+
+static void fold_realloc_begin(struct ml_fold *f, const struct ml_moment *m)
+{
+	struct pending *p = begin(f, m);
+
+	p->known = ml_blocks_take(&f->state->blocks, p->address, &p->block);
+}
+
+static void fold_realloc_end(struct ml_fold *f, const struct ml_moment *m)
+{
+	struct pending *p = end(f, m, ML_RECORD_REALLOC_BEGIN);
+	uint32_t node;
+
+	if (!p)
+		return;
+	node = p->node;
+	if (m->event.outcome == ML_OUTCOME_FAILED) {
+		restore(f, m, p);
+		return;
+	}
+	if (p->known)
+		freed(f, m, node, p->block.node, p->block.owned, p->block.bytes);
+	else if (p->address)
+		unknown_free(f, m);
+	if (m->event.outcome == ML_OUTCOME_DONE)
+		add_block(f, m, node, p->domain);
+	*p = (struct pending){0};
+	happened(f, m, node);
+}
+
+static void fold_unmap_begin(struct ml_fold *f, const struct ml_moment *m)
+{
+	const struct ml_event *e = &m->event;
+	uint64_t stop = range_end(f, e->address, e->bytes, e->brk);
+	struct pending *p = begin(f, m);
+
+	if (stop > e->address)
+		p->taken = take_range(f, e->address, stop);
+}
+
+static void fold_unmap_end(struct ml_fold *f, const struct ml_moment *m)
+{
+	struct pending *p = end(f, m, ML_RECORD_UNMAP_BEGIN);
+	uint32_t node;
+
+	if (!p)
+		return;
+	node = p->node;
+	if (m->event.outcome == ML_OUTCOME_FAILED) {
+		restore(f, m, p);
+		return;
+	}
+	if (!p->taken)
+		unknown_free(f, m);
+	drop_list(f, m, node, p->taken);
+	*p = (struct pending){0};
+	happened(f, m, node);
+}
+
+/* What is moved is of the class of the first mapping in the old range; of one that we don't know, memory. An old length
+   of 0 maps the same pages once more, and MREMAP_DONTUNMAP leaves an empty mapping behind. */
+static void fold_remap_begin(struct ml_fold *f, const struct ml_moment *m)
+{
+	const struct ml_event *e = &m->event;
+	uint64_t stop = range_end(f, e->address, e->bytes, false);
+	struct pending *p = begin(f, m);
+	struct ml_mapping *first = ml_mappings_find(&f->state->mappings, e->address);
+
+	if (!e->bytes)
+		stop = range_end(f, e->address, 1, false);
+	p->known = first && first->start < stop;
+	p->class = p->known ? first->class : ML_MAPPING_LIVE;
+	p->keeps = !e->bytes || e->flags & MREMAP_DONTUNMAP;
+	if (!p->keeps && stop > e->address)
+		p->taken = take_range(f, e->address, stop);
+}
+
+static void fold_remap_end(struct ml_fold *f, const struct ml_moment *m)
+{
+	const struct ml_event *e = &m->event;
+	struct pending *p = end(f, m, ML_RECORD_REMAP_BEGIN), done;
+	uint64_t stop = range_end(f, e->address, e->bytes, false);
+
+	if (!p)
+		return;
+	if (e->outcome == ML_OUTCOME_FAILED) {
+		restore(f, m, p);
+		return;
+	}
+	done = *p;
+	*p = (struct pending){0};
+	drop_list(f, m, done.node, done.taken);
+	if (!done.known)
+		unknown_free(f, m);
+	if (stop > e->address) {
+		displace(f, m, done.node, e->address, stop, done.flags & MREMAP_FIXED);
+		add_mapping(f, m, done.node, e->address, stop, done.class);
+	}
+	happened(f, m, done.node);
+}
+
+/* The rest. */
+
+static void fold_arena(struct ml_fold *f, const struct ml_moment *m)
+{
+	struct ml_block arena = {.address = m->event.address, .bytes = m->event.bytes}, old;
+
+	if (m->event.released) {
+		if (ml_blocks_take(&f->state->arenas, arena.address, &old))
+			f->totals.allocator_bytes -= old.bytes;
+		return;
+	}
+	if (ml_blocks_put(&f->state->arenas, &arena, &old))
+		f->totals.allocator_bytes -= old.bytes;
+	f->totals.allocator_bytes += arena.bytes;
+}
+
+static void fold_time(struct ml_fold *f, const struct ml_moment *m)
+{
+	f->totals.rss_bytes = m->rss;
+	if (m->rss > f->totals.rss_max_bytes)
+		f->totals.rss_max_bytes = m->rss;
+}
+
+static void fold_other(struct ml_fold *f, const struct ml_moment *m)
+{
+	if (m->event.other != ML_OTHER_FINALIZE)
+		return;
+	if (!f->state->options.end_last) {
+		f->totals.finalized = true;
+		f->state->ended = true;
+	}
+}
+
+static void fold_event(struct ml_fold *f, const struct ml_moment *m)
+{
+	switch (m->event.record) {
+	case ML_RECORD_ALLOC:
+		fold_alloc(f, m);
+		break;
+	case ML_RECORD_FREE:
+		fold_free(f, m);
+		break;
+	case ML_RECORD_REALLOC_BEGIN:
+		fold_realloc_begin(f, m);
+		break;
+	case ML_RECORD_REALLOC_END:
+		fold_realloc_end(f, m);
+		break;
+	case ML_RECORD_MAP:
+		fold_map(f, m);
+		break;
+	case ML_RECORD_UNMAP_BEGIN:
+		fold_unmap_begin(f, m);
+		break;
+	case ML_RECORD_UNMAP_END:
+		fold_unmap_end(f, m);
+		break;
+	case ML_RECORD_REMAP_BEGIN:
+		fold_remap_begin(f, m);
+		break;
+	case ML_RECORD_REMAP_END:
+		fold_remap_end(f, m);
+		break;
+	case ML_RECORD_PROTECT:
+		fold_protect(f, m);
+		break;
+	case ML_RECORD_ARENA:
+		fold_arena(f, m);
+		break;
+	case ML_RECORD_TIME:
+		fold_time(f, m);
+		break;
+	case ML_RECORD_OTHER:
+		fold_other(f, m);
+		break;
+	case ML_RECORD_TURN:
+	case ML_RECORD_BASE:
+		break;
+	}
+}
+
+/* The whole. */
+
+struct ml_fold *ml_fold_new(const struct ml_trace *t, const struct ml_fold_options *options)
+{
+	struct ml_fold *f = ml_memory_get(1, sizeof *f);
+	struct ml_fold_state *s = ml_memory_get(1, sizeof *s);
+
+	f->nodes_n = t->nodes_n;
+	f->nodes = ml_memory_get(f->nodes_n, sizeof *f->nodes);
+	f->state = s;
+	s->options = *options;
+	s->page_bytes = t->page_bytes;
+	s->counting = !options->from_ns;
+	s->pending_n = t->rings_n;
+	s->pending = ml_memory_get(s->pending_n, sizeof *s->pending);
+	return f;
+}
+
+static void begin_window(struct ml_fold *f)
+{
+	f->state->counting = true;
+	f->totals.start_live_bytes = f->totals.live_bytes;
+	new_mark(f, f->state->options.from_ns);
+}
+
+static void prefetch(struct ml_fold *f, const struct ml_moment *m)
+{
+	if (m->event.record <= ML_RECORD_REALLOC_END)
+		ml_blocks_prefetch(&f->state->blocks, m->event.address);
+}
+
+bool ml_fold_feed(struct ml_fold *f, const struct ml_moment *moments, size_t n)
+{
+	struct ml_fold_state *s = f->state;
+
+	for (size_t i = 0; i < n && i < LOOK_AHEAD; i++)
+		prefetch(f, &moments[i]);
+	for (size_t i = 0; i < n && !s->ended; i++) {
+		const struct ml_moment *m = &moments[i];
+		if (i + LOOK_AHEAD < n)
+			prefetch(f, &moments[i + LOOK_AHEAD]);
+		if (m->ns >= s->options.to_ns) {
+			s->ended = true;
+			break;
+		}
+		if (!s->counting && m->ns >= s->options.from_ns)
+			begin_window(f);
+		f->totals.events++;
+		f->totals.end_ns = m->ns;
+		fold_event(f, m);
+	}
+	return !s->ended;
+}
+
+static void add_up_mappings(struct ml_fold *f)
+{
+	const struct ml_mapping *m;
+
+	for (uint64_t at = 0; (m = ml_mappings_find(&f->state->mappings, at)); at = m->end) {
+		uint64_t bytes = m->end - m->start;
+		if (m->class == ML_MAPPING_LIVE)
+			f->totals.anonymous_bytes += bytes;
+		else if (m->class == ML_MAPPING_FILE)
+			f->totals.file_bytes += bytes;
+		else
+			f->totals.reserved_bytes += bytes;
+	}
+}
+
+void ml_fold_finish(struct ml_fold *f)
+{
+	struct ml_moment end = {.ns = f->totals.end_ns};
+
+	for (uint32_t i = 0; i < f->state->pending_n; i++)
+		restore(f, &end, &f->state->pending[i]);
+	if (!f->state->counting)
+		begin_window(f);
+	for (uint32_t i = 0; i < f->nodes_n; i++)
+		settled(f, i);
+	add_up_mappings(f);
+}
+
+void ml_fold_free(struct ml_fold *f)
+{
+	if (!f)
+		return;
+	for (uint32_t i = 0; i < f->state->pending_n; i++)
+		while (f->state->pending[i].taken) {
+			struct ml_mapping *first = f->state->pending[i].taken;
+			f->state->pending[i].taken = first->right;
+			free(first);
+		}
+	ml_blocks_free(&f->state->blocks);
+	ml_blocks_free(&f->state->arenas);
+	ml_mappings_free(&f->state->mappings);
+	free(f->state->pending);
+	free(f->state);
+	free(f->nodes);
+	free(f);
+}
+
+struct ml_fold *ml_fold_run(struct ml_trace *t, const struct ml_fold_options *options,
+			    void (*progress)(void *context, double done), void *context)
+{
+	struct ml_fold *f = ml_fold_new(t, options);
+	const struct ml_moment *moments;
+	size_t n;
+
+	ml_load_rewind(t);
+	while ((n = ml_load_next(t, &moments)) && ml_fold_feed(f, moments, n))
+		if (progress)
+			progress(context, ml_load_progress(t));
+	ml_fold_finish(f);
+	return f;
+}
