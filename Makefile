@@ -102,8 +102,15 @@ $(TEST_OBJECTS): $(BUILD)/%.so: %.c $(BUILD)/flags
 	$(call say,LINK)
 	$(Q)$(CC) $(ML_CFLAGS) -fPIC -shared -o $@ $< $(TEST_OBJECT_FLAGS) $$(sed -n 's|.*built with: \(.*\) \*/.*|\1|p' $<)
 
+# tests/DIR/programs/NAME.c are whole programs that tests run.
+TEST_HOSTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/programs/*.c))
+$(TEST_HOSTS): $(BUILD)/%: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,LINK)
+	$(Q)$(CC) $(ML_CFLAGS) -o $@ $< $(TEST_OBJECT_FLAGS) $$(sed -n 's|.*built with: \(.*\) \*/.*|\1|p' $<)
+
 .PHONY: tests
-tests: $(TEST_PROGRAMS) $(TEST_OBJECTS) ## build the test programs
+tests: $(TEST_PROGRAMS) $(TEST_OBJECTS) $(TEST_HOSTS) ## build the test programs
 
 SANITIZE := -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all
 SANITIZED_MAKE = $(MAKE) TEST_OBJECT_FLAGS=-fno-sanitize=all

@@ -110,11 +110,24 @@ class Rows:
 class Run:
     """A program that was recorded: how it ended, and its traces."""
 
-    def __init__(self, program, file, folder):
+    def __init__(self, program, file):
         self.program = program  # where its text is
         self.file = file  # what the interpreter calls it
-        self.folder = folder
-        self.status, self.stdout, self.stderr = 0, "", ""
+        self.folder = os.path.join(os.path.dirname(program), "traces")
+        self.status, self.stdout, self.stderr = None, "", ""
+
+    def finish(self, child, status=0, timeout=120):
+        """Waits for the end of the child, which has to end with that status."""
+        if child.stdin.closed:
+            child.stdin = None
+        try:
+            stdout, stderr = child.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            raise AssertionError("it hangs: " + child.communicate()[1].decode(errors="replace")) from None
+        self.status, self.stdout, self.stderr = child.returncode, stdout.decode(), stderr.decode(errors="replace")
+        assert status is None or self.status == status, f"status {self.status}: {self.stderr}"
+        return self
 
     @property
     def traces(self):
@@ -173,34 +186,37 @@ STARTS = {
 }
 
 
-def record(python, text, *arguments, options=(), env=None, kill=None, status=0, start="file", timeout=120):
-    """Runs a program under the preload and waits for its end.
+def start(python, text, *arguments, options=(), env=None, how="file", wrapper=()):
+    """Starts a program under the preload. Returns the child, which can be spoken to by pipes, and its Run.
 
-    options go before the program's name, arguments behind it. With kill, the signal of that number is sent as soon as
-    the program has printed a line "ready". status is what the program has to end with (with kill: by that signal);
-    None: anything. start says how the interpreter gets the program.
+    options go before the program's name, arguments behind it; how says in which way the interpreter gets the program;
+    wrapper is a command that runs the interpreter.
     """
     assert os.path.exists(LIBRARY) and os.path.exists(MEMLINE), "type make first"
     text = textwrap.dedent(text)
     path = write_program(text)
-    folder = os.path.join(os.path.dirname(path), "traces")
-    command = [*python.command, *options, *STARTS[start](path, text), *map(str, arguments)]
-    environment = clean_environment(LD_PRELOAD=LIBRARY, MEMLINE_DIR=folder, **(env or {}))
-    child = subprocess.Popen(command, env=environment, cwd=os.path.dirname(path), stdin=subprocess.PIPE,
-                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    if kill is not None:
-        assert child.stdout.readline() == b"ready\n", child.stderr.read().decode(errors="replace")
-        child.send_signal(kill)
-    try:
-        stdout, stderr = child.communicate(text.encode() if start == "stdin" else None, timeout=timeout)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        raise AssertionError("the program hangs: " + child.communicate()[1].decode(errors="replace")) from None
-    run = Run(path, {"command": "<string>", "stdin": "<stdin>"}.get(start, path), folder)
-    run.status, run.stdout, run.stderr = child.returncode, stdout.decode(), stderr.decode(errors="replace")
-    expected = -kill if kill is not None and status == 0 else status
-    assert expected is None or run.status == expected, f"status {run.status}: {run.stderr}"
-    return run
+    run = Run(path, {"command": "<string>", "stdin": "<stdin>"}.get(how, path))
+    command = [*python.prefix, *wrapper, python.path, *options, *STARTS[how](path, text), *map(str, arguments)]
+    child = subprocess.Popen(command, env=clean_environment(LD_PRELOAD=LIBRARY, MEMLINE_DIR=run.folder, **(env or {})),
+                             cwd=os.path.dirname(path), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE)
+    if how == "stdin":
+        child.stdin.write(text.encode())
+        child.stdin.close()
+    return child, run
+
+
+def record(python, text, *arguments, status=0, timeout=120, **more):
+    """Runs a program under the preload to its end. status is what it has to end with; None: anything."""
+    child, run = start(python, text, *arguments, **more)
+    return run.finish(child, status, timeout)
+
+
+def run_bare(python, arguments, **environment):
+    """Runs an interpreter with these arguments. Returns (status, output, errors)."""
+    done = subprocess.run([*python.command, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, env=clean_environment(**environment), timeout=120)
+    return done.returncode, done.stdout, done.stderr
 
 
 # Binds the functions of calls.c to plain names, so that the lines under test do nothing but call.

@@ -449,11 +449,11 @@ def test_a_block_that_grows_by_realloc(python):
     assert rows["grown"].live == 0
 
 
-@pytest.mark.parametrize("start", ["file", "module", "command", "stdin"])
-def test_ways_to_start_a_program(python, start):
+@pytest.mark.parametrize("how", ["file", "module", "command", "stdin"])
+def test_ways_to_start_a_program(python, how):
     process = record(python, """
         keep = None
         keep = bytes(100_000)  # made
-    """, start=start).process()
+    """, how=how).process()
     assert process.rows["made"].own_increment == 100_000 + BYTES
     assert process.functions == ["<module>"]

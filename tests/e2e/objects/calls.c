@@ -3,6 +3,7 @@
  * numbered slots here, so a call gives Python nothing to allocate for. No call may be folded away or taken for another.
  * built with: -fno-builtin -pthread -Wno-missing-prototypes */
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -300,4 +301,38 @@ int calls_native_threads(int threads, int blocks, size_t n)
 		wrong += failed != NULL;
 	}
 	return wrong;
+}
+
+/* What calls_tally() has done, in a file that outlives the process. */
+struct tally {
+	volatile uint64_t allocations, frees;
+};
+
+static struct tally *tally;
+
+int calls_tally_open(const char *path, size_t tallies)
+{
+	int fd = open(path, O_RDWR | O_CREAT, 0600);
+
+	if (fd < 0 || ftruncate(fd, (off_t)(tallies * sizeof *tally)) != 0)
+		return -1;
+	tally = mmap(NULL, tallies * sizeof *tally, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	return tally == MAP_FAILED ? -1 : 0;
+}
+
+/* Allocates and frees blocks of n bytes, and counts each call that has returned, until the process is killed. */
+void calls_tally(int at, size_t n)
+{
+	static _Thread_local void *kept[512];
+	struct tally *t = &tally[at];
+
+	for (unsigned i = 0;; i = (i + 1) % 512) {
+		if (kept[i]) {
+			free(kept[i]);
+			t->frees++;
+		}
+		kept[i] = malloc(n);
+		t->allocations++;
+	}
 }
