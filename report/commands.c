@@ -1,0 +1,33 @@
+#include "report/commands.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+int ml_command_error(char *error)
+{
+	fprintf(stderr, "memline: %s\n", error);
+	free(error);
+	return EXIT_FAILURE;
+}
+
+int ml_command_find(struct ml_finds *finds, char **traces, size_t n)
+{
+	char *error;
+	size_t i;
+
+	if (!n && ml_find(finds, NULL, &error))
+		return ml_command_error(error);
+	for (i = 0; i < n; i++)
+		if (ml_find(finds, traces[i], &error))
+			return ml_command_error(error);
+	return 0;
+}
+
+int ml_command_written(FILE *out, int status)
+{
+	if (!fflush(out) && !ferror(out))
+		return status;
+	fprintf(stderr, "memline: the output cannot be written: %s\n", strerror(errno));
+	return EXIT_FAILURE;
+}

@@ -1,0 +1,31 @@
+/* The commands of memline, as report/main.c lists them. Each gets argv with its own name first, and returns the exit
+   status: 0; 1, a trace cannot be read or a file not written (one line on stderr); 2, usage. */
+#ifndef ML_REPORT_COMMANDS_H
+#define ML_REPORT_COMMANDS_H
+
+#include <argp.h>
+#include <stdio.h>
+
+#include "report/find.h"
+#include "report/options.h"
+
+int ml_command_report(int argc, char **argv);
+int ml_command_summary(int argc, char **argv);
+int ml_command_list(int argc, char **argv);
+int ml_command_clean(int argc, char **argv);
+int ml_command_dump(int argc, char **argv);
+int ml_command_run(int argc, char **argv);
+
+/* Prints the report of the traces. Returns an exit status. */
+int ml_report_print(FILE *out, const struct ml_finds *finds, const struct ml_options *options);
+
+/* Prints a sentence about an error to stderr and frees it. Returns the exit status for it, 1. */
+int ml_command_error(char *error);
+
+/* Finds the traces of TRACE arguments (none: the newest run). Returns 0 or an exit status. */
+int ml_command_find(struct ml_finds *finds, char **traces, size_t n);
+
+/* The exit status of a command that has written to out: 1 if that failed. */
+int ml_command_written(FILE *out, int status);
+
+#endif

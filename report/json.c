@@ -1,0 +1,192 @@
+#include "report/json.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "report/memory.h"
+
+static json_t *number(uint64_t n)
+{
+	return json_integer((json_int_t)n);
+}
+
+/* Length of the UTF-8 sequence at the start, or 0 where there is none (RFC 3629). */
+static size_t sequence_bytes(const unsigned char *p, size_t room)
+{
+	size_t bytes = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
+	size_t i;
+
+	if (bytes > room)
+		return 0;
+	for (i = 1; i < bytes; i++)
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+	if (bytes < 3)
+		return bytes;
+	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
+	    (p[0] == 0xf4 && p[1] > 0x8f))
+		return 0;
+	return bytes;
+}
+
+json_t *ml_json_bytes(const char *text, size_t bytes)
+{
+	static const char replacement[] = "\xef\xbf\xbd";
+	char *clean = ml_memory_get(bytes + 1, sizeof(replacement) - 1), *to = clean;
+	json_t *value;
+
+	while (bytes) {
+		size_t n = sequence_bytes((const unsigned char *)text, bytes);
+		memcpy(to, n ? text : replacement, n ? n : sizeof(replacement) - 1);
+		to += n ? n : sizeof(replacement) - 1;
+		text += n ? n : 1;
+		bytes -= n ? n : 1;
+	}
+	value = json_stringn(clean, (size_t)(to - clean));
+	free(clean);
+	return value;
+}
+
+json_t *ml_json_text(const char *text)
+{
+	return text ? ml_json_bytes(text, strlen(text)) : json_null();
+}
+
+json_t *ml_json_command(const struct ml_trace *t)
+{
+	json_t *command = json_array();
+	const char *word;
+	unsigned i;
+
+	for (i = 0; (word = ml_process_argument(t, i)); i++)
+		json_array_append_new(command, ml_json_text(word));
+	return command;
+}
+
+static json_t *warnings(const struct ml_warnings *w)
+{
+	json_t *array = json_array();
+	size_t i;
+
+	for (i = 0; i < w->n; i++)
+		json_array_append_new(array, ml_json_text(w->texts[i]));
+	return array;
+}
+
+json_t *ml_json_process(const struct ml_reading *r)
+{
+	char started[ML_PROCESS_TIME_BYTES];
+	json_t *o = json_object(), *merged;
+	size_t i;
+
+	ml_process_time(r->process.started_ns, started);
+	json_object_set_new(o, "pid", r->pids_n > 1 ? json_null() : number(r->process.name.pid));
+	if (r->pids_n > 1) {
+		merged = json_array();
+		for (i = 0; i < r->pids_n; i++)
+			json_array_append_new(merged, number(r->pids[i]));
+		json_object_set_new(o, "merged", merged);
+	}
+	json_object_set_new(o, "ppid", number(r->process.ppid));
+	json_object_set_new(o, "command", ml_json_command(r->trace));
+	json_object_set_new(o, "python", ml_json_text(r->process.python));
+	json_object_set_new(o, "started", json_string(started));
+	json_object_set_new(o, "seconds", json_real(ml_reading_seconds(r)));
+	json_object_set_new(o, "end", json_string(ml_process_end_text(r->process.end)));
+	json_object_set_new(o, "sample_bytes", number(r->sample_bytes));
+	json_object_set_new(o, "warnings", warnings(&r->warnings));
+	return o;
+}
+
+static json_t *totals(const struct ml_reading *r)
+{
+	const struct ml_totals *t = &r->totals;
+	json_t *o = json_object(), *mappings = json_object();
+
+	json_object_set_new(o, "allocated_bytes", number(t->allocated_bytes));
+	json_object_set_new(o, "allocations", number(t->allocations));
+	json_object_set_new(o, "freed_bytes", number(t->freed_bytes));
+	json_object_set_new(o, "frees", number(t->frees));
+	json_object_set_new(o, "live_bytes", number(t->live_bytes));
+	json_object_set_new(o, "live_blocks", number(t->live_blocks));
+	json_object_set_new(o, "peak_bytes", number(t->peak_bytes));
+	json_object_set_new(o, "peak_seconds", r->pids_n > 1 ? json_null() : json_real((double)t->peak_ns / 1e9));
+	json_object_set_new(o, "start_live_bytes", number(t->start_live_bytes));
+	json_object_set_new(o, "unknown_frees", number(t->unknown_frees));
+	json_object_set_new(o, "missed_frees", number(t->missed_frees));
+	json_object_set_new(o, "dropped_events", number(r->dropped_events));
+	json_object_set_new(o, "baseline_rss_bytes", number(r->baseline_rss));
+	json_object_set_new(o, "allocator_bytes", number(t->allocator_bytes));
+	json_object_set_new(mappings, "anonymous_bytes", number(t->anonymous_bytes));
+	json_object_set_new(mappings, "file_bytes", number(t->file_bytes));
+	json_object_set_new(mappings, "reserved_bytes", number(t->reserved_bytes));
+	json_object_set_new(o, "mappings", mappings);
+	return o;
+}
+
+static json_t *outside(const struct ml_outside *out)
+{
+	json_t *o = json_object();
+
+	json_object_set_new(o, "increment_bytes", json_integer(out->increment_bytes));
+	json_object_set_new(o, "live_bytes", number(out->live_bytes));
+	return o;
+}
+
+static json_t *line(const struct ml_line *l, const struct ml_source *source)
+{
+	json_t *o = json_object();
+	size_t bytes;
+	const char *text = ml_source_line(source, l->line, &bytes);
+
+	json_object_set_new(o, "line", json_integer(l->line));
+	json_object_set_new(o, "source", text ? ml_json_bytes(text, bytes) : json_null());
+	json_object_set_new(o, "occurrences", json_null());
+	json_object_set_new(o, "mem_bytes", number(l->mem_bytes));
+	json_object_set_new(o, "increment_bytes", json_integer(l->increment_bytes));
+	json_object_set_new(o, "own_increment_bytes", json_integer(l->own_increment_bytes));
+	json_object_set_new(o, "live_bytes", number(l->live_bytes));
+	json_object_set_new(o, "live_blocks", number(l->live_blocks));
+	json_object_set_new(o, "allocated_bytes", number(l->allocated_bytes));
+	json_object_set_new(o, "allocations", number(l->allocations));
+	json_object_set_new(o, "peak_bytes", number(l->peak_bytes));
+	json_object_set_new(o, "inclusive_live_bytes", number(l->inclusive_live_bytes));
+	return o;
+}
+
+static json_t *function(const struct ml_function *f)
+{
+	json_t *o = json_object(), *lines = json_array();
+	size_t i;
+
+	json_object_set_new(o, "file", ml_json_text(f->file));
+	json_object_set_new(o, "name", ml_json_text(f->name));
+	json_object_set_new(o, "first_line", json_integer(f->first_line));
+	for (i = 0; i < f->lines_n; i++)
+		json_array_append_new(lines, line(&f->lines[i], f->source));
+	json_object_set_new(o, "lines", lines);
+	return o;
+}
+
+json_t *ml_json_reading(const struct ml_reading *r)
+{
+	json_t *o = ml_json_process(r), *functions = json_array();
+	size_t i;
+
+	json_object_set_new(o, "totals", totals(r));
+	json_object_set_new(o, "out_of_scope", outside(&r->sites.out_of_scope));
+	json_object_set_new(o, "native", outside(&r->sites.native));
+	for (i = 0; i < r->sites.functions_n; i++)
+		if (!r->sites.functions[i].hidden)
+			json_array_append_new(functions, function(&r->sites.functions[i]));
+	json_object_set_new(o, "functions", functions);
+	return o;
+}
+
+/* 15 digits: a double holds them all, so nanoseconds come out as they went in. */
+void ml_json_print(FILE *out, json_t *value)
+{
+	json_dumpf(value, out, JSON_INDENT(1) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(15));
+	fputc('\n', out);
+	json_decref(value);
+}

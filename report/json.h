@@ -1,0 +1,27 @@
+/* What the reports' JSON has in common. */
+#ifndef ML_REPORT_JSON_H
+#define ML_REPORT_JSON_H
+
+#include <stdio.h>
+
+#include <jansson.h>
+
+#include "report/reading.h"
+
+/* A JSON string of bytes that may not be UTF-8: what isn't becomes U+FFFD. NULL becomes null. */
+json_t *ml_json_text(const char *text);
+json_t *ml_json_bytes(const char *text, size_t bytes);
+
+/* An array of argv. */
+json_t *ml_json_command(const struct ml_trace *t);
+
+/* One entry of "processes": see docs/interface.md. */
+json_t *ml_json_reading(const struct ml_reading *r);
+
+/* Keys that every entry of "processes" begins with. */
+json_t *ml_json_process(const struct ml_reading *r);
+
+/* Writes the value and a newline, and frees it. */
+void ml_json_print(FILE *out, json_t *value);
+
+#endif

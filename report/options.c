@@ -1,0 +1,188 @@
+#include "report/options.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "report/memory.h"
+#include "trace/scope.h"
+
+enum {
+	OPTION_SCOPE = 256,
+	OPTION_FUNCTION,
+	OPTION_THREAD,
+	OPTION_FROM,
+	OPTION_TO,
+	OPTION_END,
+	OPTION_TOP,
+	OPTION_ALL,
+	OPTION_PRECISION,
+	OPTION_JSON,
+	OPTION_MERGE,
+	OPTION_WIDE,
+};
+
+#define PRECISION_MAX 20
+
+void ml_options_init(struct ml_options *o)
+{
+	*o = (struct ml_options){.fold = {.to_ns = UINT64_MAX}, .precision = 1};
+}
+
+void ml_options_free(struct ml_options *o)
+{
+	free(o->scope);
+	free(o->functions);
+	*o = (struct ml_options){0};
+}
+
+bool ml_options_number(const char *text, uint64_t *value)
+{
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return false;
+	errno = 0;
+	*value = strtoull(text, &end, 10);
+	return !*end && !errno;
+}
+
+/* Seconds from the start, also with a fraction. */
+static void take_seconds(struct argp_state *state, const char *name, const char *text, uint64_t *ns)
+{
+	char *end;
+	double seconds = strtod(text, &end);
+
+	if (end == text || *end || !(seconds >= 0) || seconds > 1e9)
+		argp_error(state, "--%s: '%s' is no number of seconds", name, text);
+	*ns = (uint64_t)(seconds * 1e9 + 0.5);
+}
+
+static uint64_t take_number(struct argp_state *state, const char *name, const char *text, uint64_t least, uint64_t most)
+{
+	uint64_t value = 0;
+
+	if (!ml_options_number(text, &value) || value < least || value > most)
+		argp_error(state, "--%s: '%s' is no number from %llu to %llu", name, text, (unsigned long long)least,
+			   (unsigned long long)most);
+	return value;
+}
+
+static void add_scope(struct ml_options *o, const char *glob)
+{
+	char *scope = o->scope ? ml_memory_print("%s:%s", o->scope, glob) : ml_memory_text(glob, strlen(glob));
+
+	free(o->scope);
+	o->scope = scope;
+}
+
+static error_t parse_select(int key, char *text, struct argp_state *state)
+{
+	struct ml_options *o = state->input;
+
+	switch (key) {
+	case OPTION_SCOPE:
+		add_scope(o, text);
+		return 0;
+	case OPTION_FUNCTION:
+		o->functions = ml_memory_resize(o->functions, o->functions_n + 1, sizeof(*o->functions));
+		o->functions[o->functions_n++] = text;
+		return 0;
+	case OPTION_THREAD:
+		o->fold.tid = (uint32_t)take_number(state, "thread", text, 1, UINT32_MAX);
+		return 0;
+	case OPTION_FROM:
+		take_seconds(state, "from", text, &o->fold.from_ns);
+		return 0;
+	case OPTION_TO:
+		take_seconds(state, "to", text, &o->fold.to_ns);
+		return 0;
+	case OPTION_END:
+		if (strcmp(text, "last") && strcmp(text, "finalize"))
+			argp_error(state, "--end: '%s' is neither 'last' nor 'finalize'", text);
+		o->fold.end_last = !strcmp(text, "last");
+		return 0;
+	case OPTION_TOP:
+		o->top = (size_t)take_number(state, "top", text, 1, UINT32_MAX);
+		return 0;
+	case OPTION_ALL:
+		o->all = true;
+		return 0;
+	case OPTION_PRECISION:
+		o->precision = (int)take_number(state, "precision", text, 0, PRECISION_MAX);
+		return 0;
+	case ARGP_KEY_END:
+		if (o->fold.from_ns > o->fold.to_ns)
+			argp_error(state, "--from lies behind --to");
+		return 0;
+	}
+	return ARGP_ERR_UNKNOWN;
+}
+
+static error_t parse_json(int key, char *text, struct argp_state *state)
+{
+	struct ml_options *o = state->input;
+
+	(void)text;
+	if (key != OPTION_JSON)
+		return ARGP_ERR_UNKNOWN;
+	o->json = true;
+	return 0;
+}
+
+static error_t parse_report(int key, char *text, struct argp_state *state)
+{
+	struct ml_options *o = state->input;
+
+	(void)text;
+	switch (key) {
+	case OPTION_MERGE:
+		o->merge = true;
+		return 0;
+	case OPTION_WIDE:
+		o->wide = true;
+		return 0;
+	}
+	return ARGP_ERR_UNKNOWN;
+}
+
+static const struct argp_option select_options[] = {
+	{"scope", OPTION_SCOPE, "GLOB", 0, "Source files that are user code (as MEMLINE_SCOPE); may be repeated", 1},
+	{"function", OPTION_FUNCTION, "GLOB", 0, "Only functions of this name; may be repeated", 1},
+	{"thread", OPTION_THREAD, "TID", 0, "Only what this thread did", 1},
+	{"from", OPTION_FROM, "T", 0, "From this second on, counted from the start", 1},
+	{"to", OPTION_TO, "T", 0, "Up to this second", 1},
+	{"end", OPTION_END, "WHEN", 0, "'last': go on to the very last event; else the end is when Python "
+				       "began to finalize", 1},
+	{"top", OPTION_TOP, "N", 0, "Show the first N", 1},
+	{"all", OPTION_ALL, NULL, 0, "Show all of them, and all their lines", 1},
+	{"precision", OPTION_PRECISION, "N", 0, "Digits behind the point (1)", 1},
+	{0},
+};
+
+static const struct argp_option json_options[] = {
+	{"json", OPTION_JSON, NULL, 0, "Write JSON", 1},
+	{0},
+};
+
+static const struct argp_option report_options[] = {
+	{"merge", OPTION_MERGE, NULL, 0, "Report all processes as one", 1},
+	{"wide", OPTION_WIDE, NULL, 0, "Add the columns Own, Live, Peak, Allocated and Allocs", 1},
+	{0},
+};
+
+const struct argp ml_options_select_argp = {.options = select_options, .parser = parse_select};
+const struct argp ml_options_json_argp = {.options = json_options, .parser = parse_json};
+const struct argp ml_options_report_argp = {.options = report_options, .parser = parse_report};
+
+bool ml_options_takes(const struct ml_options *o, const char *function)
+{
+	const char *dot = strrchr(function, '.');
+	size_t i;
+
+	for (i = 0; i < o->functions_n; i++)
+		if (ml_scope_match(o->functions[i], function) ||
+		    (dot && ml_scope_match(o->functions[i], dot + 1)))
+			return true;
+	return !o->functions_n;
+}

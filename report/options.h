@@ -1,0 +1,39 @@
+/* Command-line options that several commands share. */
+#ifndef ML_REPORT_OPTIONS_H
+#define ML_REPORT_OPTIONS_H
+
+#include <argp.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "report/fold.h"
+
+struct ml_options {
+	char *scope;      /* globs of all --scope, as MEMLINE_SCOPE has them; NULL: as recorded */
+	char **functions; /* of --function */
+	size_t functions_n;
+	struct ml_fold_options fold;
+	size_t top; /* 0: not given */
+	bool all;
+	int precision;
+	bool json;
+	bool merge;
+	bool wide;
+};
+
+void ml_options_init(struct ml_options *o);
+void ml_options_free(struct ml_options *o);
+
+/* Children for a command's struct argp; the input is a struct ml_options. ml_options_select_argp: what is looked at and
+   how much of it is shown. ml_options_json_argp: --json alone. ml_options_report_argp: the forms of the table. */
+extern const struct argp ml_options_select_argp;
+extern const struct argp ml_options_json_argp;
+extern const struct argp ml_options_report_argp;
+
+/* Is the function asked for? By its name or the last part of it. */
+bool ml_options_takes(const struct ml_options *o, const char *function);
+
+/* A whole number without a sign; false where the text is something else. */
+bool ml_options_number(const char *text, uint64_t *value);
+
+#endif

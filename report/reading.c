@@ -1,0 +1,179 @@
+#include "report/reading.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "report/memory.h"
+#include "report/progress.h"
+
+static struct ml_fold *fold(struct ml_trace *t, const struct ml_options *options)
+{
+	struct ml_progress progress;
+	struct ml_fold *f;
+
+	ml_progress_start(&progress, t->path);
+	f = ml_fold_run(t, &options->fold, ml_progress_show, &progress);
+	ml_progress_end(&progress);
+	return f;
+}
+
+static void add_totals(struct ml_totals *to, const struct ml_totals *t)
+{
+	to->events += t->events;
+	to->allocated_bytes += t->allocated_bytes;
+	to->allocations += t->allocations;
+	to->freed_bytes += t->freed_bytes;
+	to->frees += t->frees;
+	to->start_live_bytes += t->start_live_bytes;
+	to->live_bytes += t->live_bytes;
+	to->live_blocks += t->live_blocks;
+	to->peak_bytes += t->peak_bytes;
+	to->peak_ns = 0; /* each process has its own */
+	to->unknown_frees += t->unknown_frees;
+	to->missed_frees += t->missed_frees;
+	to->orphan_ends += t->orphan_ends;
+	to->allocator_bytes += t->allocator_bytes;
+	to->anonymous_bytes += t->anonymous_bytes;
+	to->file_bytes += t->file_bytes;
+	to->reserved_bytes += t->reserved_bytes;
+	to->rss_bytes += t->rss_bytes;
+	to->rss_max_bytes += t->rss_max_bytes;
+}
+
+static void add_trace(struct ml_reading *r, struct ml_trace *t, const struct ml_process *p, const struct ml_fold *f)
+{
+	uint64_t ended_ns = p->started_ns + f->totals.end_ns;
+	uint64_t sample_bytes = ml_load_number(t, "option.SAMPLE", 0);
+
+	if (!r->pids_n)
+		r->totals = f->totals;
+	else
+		add_totals(&r->totals, &f->totals);
+	r->dropped_events += ml_load_dropped(t);
+	r->baseline_rss += p->baseline_rss;
+	if (r->sample_bytes < sample_bytes)
+		r->sample_bytes = sample_bytes;
+	if (r->ended_ns < ended_ns)
+		r->ended_ns = ended_ns;
+	if (r->process.started_ns > p->started_ns)
+		r->process.started_ns = p->started_ns;
+	r->pids = ml_memory_resize(r->pids, r->pids_n + 1, sizeof(*r->pids));
+	r->pids[r->pids_n++] = p->name.pid;
+}
+
+int ml_reading_add(struct ml_reading *r, const char *path, const struct ml_options *options, char **error)
+{
+	struct ml_trace *t = ml_load_open(path, error);
+	struct ml_process process;
+	struct ml_scope scope;
+	struct ml_fold *f;
+
+	if (!t)
+		return -1;
+	ml_process_read(t, &process);
+	scope = (struct ml_scope){options->scope ? options->scope : process.scope, process.root, process.program};
+	f = fold(t, options);
+	ml_warnings_collect(&r->warnings, t, f);
+	if (!r->trace)
+		r->process = process;
+	add_trace(r, t, &process, f);
+	ml_sites_add(&r->sites, t, f, &scope, process.baseline_rss);
+	ml_fold_free(f);
+	if (r->trace)
+		ml_load_close(t);
+	else
+		r->trace = t;
+	return 0;
+}
+
+/* The text of `python -c TEXT`: the argument behind the first one that ends a cluster of letters with c. */
+static const char *command_text(const struct ml_trace *t)
+{
+	const char *word, *c;
+	unsigned i;
+
+	for (i = 1; (word = ml_process_argument(t, i)); i++) {
+		if (word[0] != '-' || word[1] == '-')
+			continue;
+		c = strchr(word, 'c');
+		if (c)
+			return c[1] ? c + 1 : ml_process_argument(t, i + 1);
+	}
+	return NULL;
+}
+
+static void open_source(struct ml_reading *r, struct ml_source *s, const char *file)
+{
+	const char *text;
+
+	*s = (struct ml_source){0};
+	if (file[0] == '<') {
+		text = strcmp(file, "<string>") ? NULL : command_text(r->trace);
+		if (text)
+			ml_source_set(s, text);
+		return;
+	}
+	if (ml_source_open(s, file))
+		ml_warnings_add(&r->warnings, "source not found: %s", file);
+	else if (s->modified_ns > 0 && (uint64_t)s->modified_ns > r->process.started_ns)
+		ml_warnings_add(&r->warnings, "source changed since the recording: %s", file);
+}
+
+static int compare_files(const void *left, const void *right)
+{
+	const struct ml_function *const *a = left, *const *b = right;
+
+	return strcmp((*a)->file, (*b)->file);
+}
+
+/* One source for all functions of a file. */
+static void open_sources(struct ml_reading *r)
+{
+	struct ml_function **shown = ml_memory_get(r->sites.functions_n, sizeof(*shown));
+	size_t n = 0, i;
+
+	for (i = 0; i < r->sites.functions_n; i++)
+		if (!r->sites.functions[i].hidden)
+			shown[n++] = &r->sites.functions[i];
+	qsort(shown, n, sizeof(*shown), compare_files);
+	r->sources = ml_memory_get(n, sizeof(*r->sources));
+	for (i = 0; i < n; i++) {
+		if (!i || strcmp(shown[i]->file, shown[i - 1]->file))
+			open_source(r, &r->sources[r->sources_n++], shown[i]->file);
+		shown[i]->source = &r->sources[r->sources_n - 1];
+	}
+	free(shown);
+}
+
+void ml_reading_finish(struct ml_reading *r, const struct ml_options *options)
+{
+	size_t i, shown = 0;
+
+	ml_sites_sort(&r->sites);
+	for (i = 0; i < r->sites.functions_n; i++) {
+		struct ml_function *f = &r->sites.functions[i];
+		f->hidden = !ml_options_takes(options, f->name) || (options->top && shown >= options->top);
+		shown += !f->hidden;
+	}
+	open_sources(r);
+}
+
+void ml_reading_close(struct ml_reading *r)
+{
+	size_t i;
+
+	for (i = 0; i < r->sources_n; i++)
+		ml_source_close(&r->sources[i]);
+	free(r->sources);
+	free(r->pids);
+	ml_sites_free(&r->sites);
+	ml_warnings_free(&r->warnings);
+	if (r->trace)
+		ml_load_close(r->trace);
+	*r = (struct ml_reading){0};
+}
+
+double ml_reading_seconds(const struct ml_reading *r)
+{
+	return r->ended_ns > r->process.started_ns ? (double)(r->ended_ns - r->process.started_ns) / 1e9 : 0;
+}

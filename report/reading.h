@@ -1,0 +1,41 @@
+/* A trace read to its end for a report, or several of them merged into one. */
+#ifndef ML_REPORT_READING_H
+#define ML_REPORT_READING_H
+
+#include "report/options.h"
+#include "report/process.h"
+#include "report/site.h"
+#include "report/source.h"
+#include "report/warnings.h"
+
+struct ml_reading {
+	struct ml_trace *trace;    /* of several, the first */
+	struct ml_process process; /* as above */
+	struct ml_totals totals;   /* of several, the sums; the peak is then that of each one, wherever it was */
+	uint64_t dropped_events;
+	uint64_t baseline_rss;
+	uint64_t sample_bytes;
+	uint64_t ended_ns; /* wall clock */
+	struct ml_sites sites;
+	struct ml_warnings warnings;
+	uint64_t *pids; /* of all that were merged */
+	size_t pids_n;
+	struct ml_source *sources; /* of the functions that aren't hidden */
+	size_t sources_n;
+};
+
+/*
+ * Opens, folds and adds a trace; the first one to an all-zero reading. Returns 0, or -1 with a sentence that the caller
+ * frees.
+ */
+int ml_reading_add(struct ml_reading *r, const char *path, const struct ml_options *options, char **error);
+
+/* After the last one: sorts, hides what the options don't ask for, reads the sources of the rest. */
+void ml_reading_finish(struct ml_reading *r, const struct ml_options *options);
+
+void ml_reading_close(struct ml_reading *r);
+
+/* From the start to the end that the options ask for, in seconds. */
+double ml_reading_seconds(const struct ml_reading *r);
+
+#endif

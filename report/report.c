@@ -1,0 +1,123 @@
+/* memline report: the per-line table of each function in scope. */
+#include <stdlib.h>
+
+#include "report/commands.h"
+#include "report/json.h"
+#include "report/reading.h"
+#include "report/table.h"
+
+/* Functions in a text report, unless told otherwise. */
+#define DEFAULT_TOP 20
+
+struct arguments {
+	struct ml_options options;
+	char **traces;
+	size_t traces_n;
+};
+
+/* One report on its way out. */
+struct output {
+	FILE *out;
+	struct ml_options options;
+	json_t *processes; /* NULL: text */
+	size_t n;
+	int status;
+};
+
+static void print_reading(struct output *o, struct ml_reading *r)
+{
+	ml_reading_finish(r, &o->options);
+	if (o->processes) {
+		json_array_append_new(o->processes, ml_json_reading(r));
+	} else {
+		if (o->n++)
+			fputs("\n\n", o->out);
+		ml_table_print(o->out, r, &o->options);
+	}
+	ml_reading_close(r);
+}
+
+static void print_readings(struct output *o, const struct ml_finds *finds)
+{
+	struct ml_reading r = {0};
+	char *error;
+	size_t i;
+
+	for (i = 0; i < finds->n; i++) {
+		if (ml_reading_add(&r, finds->items[i].path, &o->options, &error))
+			o->status = ml_command_error(error);
+		else if (!o->options.merge)
+			print_reading(o, &r);
+	}
+	if (r.trace)
+		print_reading(o, &r);
+}
+
+int ml_report_print(FILE *out, const struct ml_finds *finds, const struct ml_options *options)
+{
+	struct output o = {.out = out, .options = *options};
+	json_t *top;
+
+	if (options->all)
+		o.options.top = 0;
+	else if (!options->top && !options->json)
+		o.options.top = DEFAULT_TOP;
+	if (options->json)
+		o.processes = json_array();
+	print_readings(&o, finds);
+	if (o.processes) {
+		top = json_object();
+		json_object_set_new(top, "memline", json_string(ML_VERSION_TEXT));
+		json_object_set_new(top, "processes", o.processes);
+		ml_json_print(out, top);
+	}
+	return o.status;
+}
+
+static error_t parse(int key, char *text, struct argp_state *state)
+{
+	struct arguments *a = state->input;
+
+	(void)text;
+	switch (key) {
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = state->child_inputs[1] = state->child_inputs[2] = &a->options;
+		return 0;
+	case ARGP_KEY_ARGS:
+		a->traces = state->argv + state->next;
+		a->traces_n = (size_t)(state->argc - state->next);
+		return 0;
+	}
+	return ARGP_ERR_UNKNOWN;
+}
+
+static const struct argp_child children[] = {
+	{&ml_options_select_argp, 0, NULL, 0},
+	{&ml_options_json_argp, 0, NULL, 0},
+	{&ml_options_report_argp, 0, NULL, 0},
+	{0},
+};
+
+static const struct argp argp = {
+	.parser = parse,
+	.args_doc = "[TRACE...]",
+	.doc = "Where memory grew and shrank: a table of the lines of each function in scope, the largest increment "
+	       "first.\vTRACE is a file, a directory (its newest run), a pid, or nothing: the newest run in MEMLINE_DIR.",
+	.children = children,
+};
+
+int ml_command_report(int argc, char **argv)
+{
+	struct arguments a = {0};
+	struct ml_finds finds = {NULL, 0};
+	int status;
+
+	ml_options_init(&a.options);
+	argp_parse(&argp, argc, argv, 0, NULL, &a);
+	status = ml_command_find(&finds, a.traces, a.traces_n);
+	if (!status)
+		status = ml_command_written(stdout, ml_report_print(stdout, &finds, &a.options));
+	ml_finds_free(&finds);
+	ml_options_free(&a.options);
+	return status;
+}

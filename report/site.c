@@ -1,0 +1,649 @@
+#include "report/site.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "report/memory.h"
+#include "symbolize/python/lines.h"
+
+#define NONE UINT32_MAX
+
+/* What stands where the index of a line stands, for anchors. */
+#define ANCHOR_NATIVE (UINT32_MAX - 1)
+#define ANCHOR_OUT_OF_SCOPE (UINT32_MAX - 2)
+
+/* From numbers other than 0 to numbers, by open addressing. */
+struct ml_site_map {
+	uint64_t *keys;
+	uint32_t *values;
+	size_t slots; /* a power of two */
+	size_t used;
+};
+
+static size_t slot_of(uint64_t hash, size_t slots)
+{
+	hash *= 0x9e3779b97f4a7c15u;
+	return (size_t)(hash ^ hash >> 32) & (slots - 1);
+}
+
+static void map_init(struct ml_site_map *m, size_t slots)
+{
+	*m = (struct ml_site_map){ml_memory_get(slots, sizeof(*m->keys)), ml_memory_get(slots, sizeof(*m->values)),
+				  slots, 0};
+}
+
+static void map_free(struct ml_site_map *m)
+{
+	free(m->keys);
+	free(m->values);
+}
+
+/* The place of the key's value, new ones NONE. Valid until the next call. */
+static uint32_t *map_at(struct ml_site_map *m, uint64_t key)
+{
+	size_t i, old;
+
+	if (m->used * 2 >= m->slots) {
+		struct ml_site_map larger;
+		map_init(&larger, m->slots * 2);
+		for (old = 0; old < m->slots; old++)
+			if (m->keys[old])
+				*map_at(&larger, m->keys[old]) = m->values[old];
+		map_free(m);
+		*m = larger;
+	}
+	for (i = slot_of(key, m->slots); m->keys[i] && m->keys[i] != key; i = (i + 1) & (m->slots - 1))
+		continue;
+	if (!m->keys[i]) {
+		m->keys[i] = key;
+		m->values[i] = NONE;
+		m->used++;
+	}
+	return &m->values[i];
+}
+
+/* Functions by file, name and first line. */
+
+static uint64_t hash_text(uint64_t hash, const char *text)
+{
+	for (; *text; text++)
+		hash = (hash ^ (unsigned char)*text) * 0x100000001b3u;
+	return hash;
+}
+
+static uint64_t hash_function(const char *file, const char *name, int first_line)
+{
+	return hash_text(hash_text((uint64_t)first_line, file) * 31, name);
+}
+
+static void grow_function_index(struct ml_sites *s)
+{
+	size_t i, slot;
+
+	free(s->function_index);
+	s->function_slots = s->function_slots ? s->function_slots * 2 : 256;
+	s->function_index = ml_memory_get(s->function_slots, sizeof(*s->function_index));
+	for (i = 0; i < s->functions_n; i++) {
+		const struct ml_function *f = &s->functions[i];
+		slot = slot_of(hash_function(f->file, f->name, f->first_line), s->function_slots);
+		while (s->function_index[slot])
+			slot = (slot + 1) & (s->function_slots - 1);
+		s->function_index[slot] = (uint32_t)i + 1;
+	}
+}
+
+/* Index of the function, which is made if it isn't there. */
+static uint32_t intern_function(struct ml_sites *s, const char *file, const char *name, int first_line)
+{
+	struct ml_function *f;
+	size_t slot;
+
+	if (s->functions_n * 2 >= s->function_slots)
+		grow_function_index(s);
+	slot = slot_of(hash_function(file, name, first_line), s->function_slots);
+	for (; s->function_index[slot]; slot = (slot + 1) & (s->function_slots - 1)) {
+		f = &s->functions[s->function_index[slot] - 1];
+		if (f->first_line == first_line && !strcmp(f->name, name) && !strcmp(f->file, file))
+			return s->function_index[slot] - 1;
+	}
+	if (!(s->functions_n & (s->functions_n - 1)))
+		s->functions = ml_memory_resize(s->functions, s->functions_n ? s->functions_n * 2 : 1, sizeof(*f));
+	f = &s->functions[s->functions_n++];
+	*f = (struct ml_function){
+		.file = ml_memory_text(file, strlen(file)),
+		.name = ml_memory_text(name, strlen(name)),
+		.first_line = first_line,
+		.last_line = first_line,
+	};
+	s->function_index[slot] = (uint32_t)s->functions_n;
+	return (uint32_t)s->functions_n - 1;
+}
+
+static uint32_t intern_line(struct ml_sites *s, uint32_t function, int line)
+{
+	uint32_t *at;
+
+	if (!s->line_index) {
+		s->line_index = ml_memory_get(1, sizeof(*s->line_index));
+		map_init(s->line_index, 1024);
+	}
+	at = map_at(s->line_index, ((uint64_t)function + 1) << 32 | (uint32_t)line);
+	if (*at != NONE)
+		return *at;
+	if (!(s->lines_n & (s->lines_n - 1)))
+		s->lines = ml_memory_resize(s->lines, s->lines_n ? s->lines_n * 2 : 1, sizeof(*s->lines));
+	s->lines[s->lines_n] = (struct ml_line){.line = line, .function = function};
+	return *at = (uint32_t)s->lines_n++;
+}
+
+/* File names. */
+
+/* Takes the path's components one by one onto the end of `to`, which is kept free of "." and "..". */
+static void append_path(char *to, const char *path)
+{
+	size_t used = strlen(to), bytes;
+
+	for (; *path; path += bytes) {
+		path += strspn(path, "/");
+		bytes = strcspn(path, "/");
+		if (!bytes || (bytes == 1 && path[0] == '.'))
+			continue;
+		if (bytes == 2 && path[0] == '.' && path[1] == '.') {
+			while (used && to[--used] != '/')
+				continue;
+		} else {
+			to[used++] = '/';
+			memcpy(to + used, path, bytes);
+			used += bytes;
+		}
+		to[used] = 0;
+	}
+}
+
+char *ml_site_file(const char *cwd, const char *file)
+{
+	char *path;
+
+	if (cwd && strlen(cwd) > PATH_MAX)
+		cwd = NULL;
+	if (file[0] == '<' || (file[0] != '/' && !cwd))
+		return ml_memory_text(file, strlen(file));
+	path = ml_memory_get(strlen(file) + (cwd ? strlen(cwd) : 0) + 3, 1);
+	if (file[0] != '/')
+		append_path(path, cwd);
+	append_path(path, file);
+	return path;
+}
+
+/* Folding. */
+
+static bool is_folded_name(const char *name, size_t bytes)
+{
+	static const char *const names[] = {"<lambda>", "<listcomp>", "<dictcomp>", "<setcomp>", "<genexpr>"};
+	size_t i;
+
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (bytes == strlen(names[i]) && !memcmp(name, names[i], bytes))
+			return true;
+	return false;
+}
+
+/* Where the last component of a qualified name begins. */
+static size_t last_component(const char *name, size_t bytes)
+{
+	while (bytes && name[bytes - 1] != '.')
+		bytes--;
+	return bytes;
+}
+
+/* Length of what is left of a qualified name without the folded code at its end; 0: that is in the module itself. */
+static size_t host_name_bytes(const char *name)
+{
+	static const char locals[] = ".<locals>";
+	const size_t locals_bytes = sizeof(locals) - 1;
+	size_t bytes = strlen(name);
+
+	while (bytes) {
+		size_t at = last_component(name, bytes);
+		if (!is_folded_name(name + at, bytes - at))
+			break;
+		bytes = at ? at - 1 : 0;
+		if (bytes > locals_bytes && !memcmp(name + bytes - locals_bytes, locals, locals_bytes))
+			bytes -= locals_bytes;
+	}
+	return bytes;
+}
+
+static bool is_folded(const struct ml_code *code)
+{
+	return host_name_bytes(code->name) != strlen(code->name);
+}
+
+/* One trace on its way into the sites. */
+struct adding {
+	struct ml_sites *sites;
+	const struct ml_trace *trace;
+	const struct ml_fold *fold;
+	const struct ml_scope *scope;
+	enum ml_line_table line_table;
+	uint32_t *functions;	   /* by place in trace->codes: index, or NONE where the code is out of scope */
+	struct ml_site_map places; /* from code and place to line */
+	uint32_t *line;		   /* by node: index of its own line, or NONE */
+	uint32_t *anchor;	   /* by node: index of a line, or one of ANCHOR_* */
+};
+
+static int clamp_line(uint32_t line)
+{
+	return line < 1 ? 1 : line > INT_MAX ? INT_MAX : (int)line;
+}
+
+static struct ml_lines lines_of(const struct adding *a, const struct ml_code *code)
+{
+	return (struct ml_lines){a->line_table, clamp_line(code->first_line), code->table, code->table_bytes};
+}
+
+/* How deep functions can lie in one another: CPython has a limit of 100 levels of indentation (Parser/tokenizer.h). */
+#define NESTED_MAX 100
+
+/* The code objects of one file, those that begin on one line with the folded ones last. */
+struct file_codes {
+	const char *path;
+	const struct ml_code **codes;
+	size_t n;
+	/* The functions around the place that was reached, innermost last; some may have ended before it. */
+	struct {
+		const struct ml_code *code;
+		int last_line;
+	} around[NESTED_MAX];
+	size_t around_n;
+};
+
+static void push_around(struct file_codes *file, const struct ml_code *code, int last_line)
+{
+	while (file->around_n && file->around[file->around_n - 1].last_line < clamp_line(code->first_line))
+		file->around_n--;
+	if (is_folded(code) || !strcmp(code->name, "<module>"))
+		return;
+	if (file->around_n) {
+		const struct ml_code *top = file->around[file->around_n - 1].code;
+		if (top->first_line == code->first_line && !strcmp(top->name, code->name))
+			return;
+	}
+	if (file->around_n < NESTED_MAX) {
+		file->around[file->around_n].code = code;
+		file->around[file->around_n++].last_line = last_line;
+	}
+}
+
+/* The innermost function around a folded code object. From 3.11 the name says which one it is. */
+static const struct ml_code *find_host(const struct adding *a, const struct file_codes *file,
+				       const struct ml_code *code, size_t name_bytes)
+{
+	bool named = a->line_table == ML_LINES_LOCATIONS;
+	size_t i;
+
+	for (i = file->around_n; i-- > 0;) {
+		const char *name = file->around[i].code->name;
+		if (file->around[i].last_line < clamp_line(code->first_line))
+			continue;
+		if (!named || (strlen(name) == name_bytes && !memcmp(name, code->name, name_bytes)))
+			return file->around[i].code;
+	}
+	return NULL;
+}
+
+/* co_flags: CO_OPTIMIZED, set for functions and for them alone. */
+#define FLAG_FUNCTION 1u
+
+static uint32_t function_of(struct adding *a, const struct file_codes *file, const struct ml_code *code)
+{
+	size_t name_bytes = host_name_bytes(code->name);
+	const struct ml_code *host = code;
+	uint32_t function;
+	char *name;
+
+	if (is_folded(code)) {
+		host = find_host(a, file, code, name_bytes);
+		if (!host && (a->line_table != ML_LINES_LOCATIONS || !name_bytes)) {
+			function = intern_function(a->sites, file->path, "<module>", 1);
+			a->sites->functions[function].is_body = true;
+			return function;
+		}
+	}
+	if (host) {
+		function = intern_function(a->sites, file->path, host->name, clamp_line(host->first_line));
+		a->sites->functions[function].is_body |= !(host->flags & FLAG_FUNCTION);
+		return function;
+	}
+	name = ml_memory_text(code->name, name_bytes);
+	function = intern_function(a->sites, file->path, name, clamp_line(code->first_line));
+	free(name);
+	return function;
+}
+
+static void add_file(struct adding *a, struct file_codes *file)
+{
+	size_t i;
+
+	for (i = 0; i < file->n; i++) {
+		const struct ml_code *code = file->codes[i];
+		struct ml_lines lines = lines_of(a, code);
+		int last = ml_lines_last(&lines);
+		uint32_t function;
+
+		push_around(file, code, last);
+		function = function_of(a, file, code);
+		a->functions[code - a->trace->codes] = function;
+		if (a->sites->functions[function].last_line < last)
+			a->sites->functions[function].last_line = last;
+	}
+}
+
+static int compare_codes(const void *left, const void *right)
+{
+	const struct ml_code *a = *(const struct ml_code *const *)left, *b = *(const struct ml_code *const *)right;
+	int order = strcmp(a->file, b->file);
+
+	if (!order)
+		order = (a->first_line > b->first_line) - (a->first_line < b->first_line);
+	if (!order)
+		order = is_folded(a) - is_folded(b);
+	return order ? order : (a->id > b->id) - (a->id < b->id);
+}
+
+/* Gives each code object in scope its function. */
+static void add_codes(struct adding *a)
+{
+	size_t n = a->trace->codes_n, from, to, i;
+	const struct ml_code **codes = ml_memory_get(n, sizeof(*codes));
+	char *path;
+
+	a->functions = ml_memory_get(n, sizeof(*a->functions));
+	for (i = 0; i < n; i++) {
+		codes[i] = &a->trace->codes[i];
+		a->functions[i] = NONE;
+	}
+	qsort(codes, n, sizeof(*codes), compare_codes);
+	for (from = 0; from < n; from = to) {
+		for (to = from + 1; to < n && !strcmp(codes[from]->file, codes[to]->file); to++)
+			continue;
+		path = ml_site_file(ml_load_meta(a->trace, "cwd"), codes[from]->file);
+		if (ml_scope_has(a->scope, path))
+			add_file(a, &(struct file_codes){.path = path, .codes = codes + from, .n = to - from});
+		free(path);
+	}
+	free(codes);
+}
+
+/* Index of the line that the frame is at; NONE where its file is out of scope. */
+static uint32_t line_of(struct adding *a, uint32_t id, int64_t place)
+{
+	const struct ml_code *code = ml_load_code(a->trace, id);
+	struct ml_lines lines;
+	uint32_t *at, function;
+
+	if (!code || (function = a->functions[code - a->trace->codes]) == NONE)
+		return NONE;
+	place = place < 0 ? -1 : place > INT_MAX ? INT_MAX : place;
+	at = map_at(&a->places, ((uint64_t)id + 1) << 32 | (uint32_t)(place + 1));
+	if (*at == NONE) {
+		lines = lines_of(a, code);
+		*at = intern_line(a->sites, function, ml_lines_find(&lines, place));
+	}
+	return *at;
+}
+
+/* Nodes are numbered parent before child, so one pass does. */
+static void resolve_nodes(struct adding *a)
+{
+	uint32_t n;
+
+	a->line[0] = NONE;
+	a->anchor[0] = ANCHOR_NATIVE;
+	for (n = 1; n < a->fold->nodes_n; n++) {
+		const struct ml_node *node = &a->trace->nodes[n];
+
+		a->line[n] = NONE;
+		a->anchor[n] = a->anchor[node->parent];
+		if (ML_SUBJECT_KIND(node->subject) != ML_NODE_PYTHON)
+			continue;
+		a->line[n] = line_of(a, ML_SUBJECT_NUMBER(node->subject), (int64_t)node->place);
+		if (a->line[n] != NONE)
+			a->anchor[n] = a->line[n];
+		else if (a->anchor[n] == ANCHOR_NATIVE)
+			a->anchor[n] = ANCHOR_OUT_OF_SCOPE;
+	}
+}
+
+static void add_own(struct adding *a)
+{
+	struct ml_sites *s = a->sites;
+	uint32_t n;
+
+	for (n = 0; n < a->fold->nodes_n; n++) {
+		const struct ml_tally *t = &a->fold->nodes[n];
+		struct ml_outside *outside = a->anchor[n] == ANCHOR_NATIVE ? &s->native : &s->out_of_scope;
+		struct ml_line *line;
+
+		if (a->anchor[n] >= ANCHOR_OUT_OF_SCOPE) {
+			outside->increment_bytes = (int64_t)((uint64_t)outside->increment_bytes +
+							     (uint64_t)ml_tally_increment(t));
+			outside->live_bytes += t->live_bytes;
+			continue;
+		}
+		line = &s->lines[a->anchor[n]];
+		line->own_increment_bytes =
+			(int64_t)((uint64_t)line->own_increment_bytes + (uint64_t)ml_tally_increment(t));
+		line->live_bytes += t->live_bytes;
+		line->live_blocks += t->live_blocks;
+		line->allocated_bytes += t->allocated_bytes;
+		line->allocations += t->allocations;
+		line->peak_bytes += t->peak_bytes;
+	}
+}
+
+/* Sums over all that happened with a node on the stack. */
+struct subtree {
+	uint64_t events;
+	uint64_t increment; /* as two's complement */
+	uint64_t live;
+	uint64_t last_sequence;
+	uint64_t last_live;
+};
+
+static void take_last(struct subtree *to, const struct subtree *from)
+{
+	if (from->last_sequence > to->last_sequence) {
+		to->last_sequence = from->last_sequence;
+		to->last_live = from->last_live;
+	}
+}
+
+static struct subtree *sum_subtrees(const struct adding *a)
+{
+	struct subtree *sums = ml_memory_get(a->fold->nodes_n, sizeof(*sums));
+	uint32_t n;
+
+	for (n = a->fold->nodes_n; n-- > 0;) {
+		const struct ml_tally *t = &a->fold->nodes[n];
+		struct subtree own = {0, 0, 0, t->last_sequence, t->last_live_bytes}, *parent;
+
+		sums[n].events += t->allocations + t->frees;
+		sums[n].increment += t->allocated_bytes - t->freed_bytes;
+		sums[n].live += t->live_bytes;
+		take_last(&sums[n], &own);
+		if (!n)
+			break;
+		parent = &sums[a->trace->nodes[n].parent];
+		parent->events += sums[n].events;
+		parent->increment += sums[n].increment;
+		parent->live += sums[n].live;
+		take_last(parent, &sums[n]);
+	}
+	return sums;
+}
+
+/* The tree from parents to children. 0 ends a list. */
+struct children {
+	uint32_t *first;
+	uint32_t *next;
+};
+
+static struct children find_children(const struct adding *a)
+{
+	struct children c = {
+		ml_memory_get(a->fold->nodes_n, sizeof(uint32_t)),
+		ml_memory_get(a->fold->nodes_n, sizeof(uint32_t)),
+	};
+	uint32_t n;
+
+	for (n = a->fold->nodes_n; n-- > 1;) {
+		uint32_t parent = a->trace->nodes[n].parent;
+		c.next[n] = c.first[parent];
+		c.first[parent] = n;
+	}
+	return c;
+}
+
+/*
+ * Walks the tree with a count of how often each line is on the way from the root, and adds a node's subtree to its line
+ * where the line isn't there yet: so every event counts once for each line on its stack.
+ */
+static void add_inclusive(struct adding *a, struct subtree *lasts)
+{
+	struct children c = find_children(a);
+	struct subtree *sums = sum_subtrees(a);
+	uint32_t *on_path = ml_memory_get(a->sites->lines_n, sizeof(*on_path));
+	uint32_t n = 0;
+
+	for (;;) {
+		if (c.first[n]) {
+			n = c.first[n];
+		} else {
+			for (; n && !c.next[n]; n = a->trace->nodes[n].parent)
+				if (a->line[n] != NONE)
+					on_path[a->line[n]]--;
+			if (!n)
+				break;
+			if (a->line[n] != NONE)
+				on_path[a->line[n]]--;
+			n = c.next[n];
+		}
+		if (a->line[n] != NONE && !on_path[a->line[n]]++) {
+			struct ml_line *line = &a->sites->lines[a->line[n]];
+			line->events += sums[n].events;
+			line->increment_bytes = (int64_t)((uint64_t)line->increment_bytes + sums[n].increment);
+			line->inclusive_live_bytes += sums[n].live;
+			take_last(&lasts[a->line[n]], &sums[n]);
+		}
+	}
+	free(on_path);
+	free(sums);
+	free(c.first);
+	free(c.next);
+}
+
+void ml_sites_add(struct ml_sites *s, const struct ml_trace *t, const struct ml_fold *fold,
+		  const struct ml_scope *scope, uint64_t baseline_rss)
+{
+	struct adding a = {.sites = s, .trace = t, .fold = fold, .scope = scope};
+	struct subtree *lasts;
+	size_t i;
+
+	a.line_table = (enum ml_line_table)ml_load_number(t, "line_table", ML_LINES_NONE);
+	a.line = ml_memory_get(fold->nodes_n, sizeof(*a.line));
+	a.anchor = ml_memory_get(fold->nodes_n, sizeof(*a.anchor));
+	map_init(&a.places, 1024);
+	add_codes(&a);
+	resolve_nodes(&a);
+	add_own(&a);
+	lasts = ml_memory_get(s->lines_n, sizeof(*lasts));
+	add_inclusive(&a, lasts);
+	for (i = 0; i < s->lines_n; i++)
+		if (lasts[i].last_sequence)
+			s->lines[i].mem_bytes += lasts[i].last_live + baseline_rss;
+	free(lasts);
+	free(a.line);
+	free(a.anchor);
+	free(a.functions);
+	map_free(&a.places);
+}
+
+static bool is_empty(const struct ml_line *line)
+{
+	return !line->events && !line->inclusive_live_bytes && !line->mem_bytes;
+}
+
+static int compare_lines(const void *left, const void *right)
+{
+	const struct ml_line *a = left, *b = right;
+
+	if (a->function != b->function)
+		return a->function < b->function ? -1 : 1;
+	return (a->line > b->line) - (a->line < b->line);
+}
+
+static uint64_t magnitude(int64_t n)
+{
+	return n < 0 ? -(uint64_t)n : (uint64_t)n;
+}
+
+static int compare_functions(const void *left, const void *right)
+{
+	const struct ml_function *a = left, *b = right;
+	uint64_t a_size = magnitude(a->increment_bytes), b_size = magnitude(b->increment_bytes);
+	int order;
+
+	if (a_size != b_size)
+		return a_size > b_size ? -1 : 1;
+	order = strcmp(a->file, b->file);
+	if (!order)
+		order = (a->first_line > b->first_line) - (a->first_line < b->first_line);
+	return order ? order : strcmp(a->name, b->name);
+}
+
+void ml_sites_sort(struct ml_sites *s)
+{
+	size_t from, to = 0, kept = 0;
+
+	for (from = 0; from < s->lines_n; from++)
+		if (!is_empty(&s->lines[from]))
+			s->lines[to++] = s->lines[from];
+	s->lines_n = to;
+	qsort(s->lines, s->lines_n, sizeof(*s->lines), compare_lines);
+	for (from = 0; from < s->lines_n; from++) {
+		struct ml_function *f = &s->functions[s->lines[from].function];
+		if (!f->lines_n++)
+			f->lines = &s->lines[from];
+		f->increment_bytes =
+			(int64_t)((uint64_t)f->increment_bytes + (uint64_t)s->lines[from].increment_bytes);
+	}
+	for (from = 0; from < s->functions_n; from++) {
+		if (s->functions[from].lines_n) {
+			s->functions[kept++] = s->functions[from];
+			continue;
+		}
+		free(s->functions[from].file);
+		free(s->functions[from].name);
+	}
+	s->functions_n = kept;
+	qsort(s->functions, s->functions_n, sizeof(*s->functions), compare_functions);
+}
+
+void ml_sites_free(struct ml_sites *s)
+{
+	size_t i;
+
+	for (i = 0; i < s->functions_n; i++) {
+		free(s->functions[i].file);
+		free(s->functions[i].name);
+	}
+	if (s->line_index)
+		map_free(s->line_index);
+	free(s->line_index);
+	free(s->function_index);
+	free(s->functions);
+	free(s->lines);
+	*s = (struct ml_sites){0};
+}

@@ -1,0 +1,81 @@
+/*
+ * From nodes of the tree of stacks to functions and lines of source: who gets which bytes.
+ *
+ * A node's *anchor* is the innermost frame on its stack whose file is in scope. Own numbers go to the anchor alone, so
+ * that they add up; inclusive ones go to every line on the stack, once however often the line is on it.
+ *
+ * Code that has no name of its own (lambdas, comprehensions, generator expressions) is folded into the function around
+ * it.
+ */
+#ifndef ML_REPORT_SITE_H
+#define ML_REPORT_SITE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "report/fold.h"
+#include "report/source.h"
+#include "trace/scope.h"
+
+struct ml_line {
+	int line;
+	uint32_t function; /* private to site.c */
+	uint64_t events;   /* allocations and frees while the line was running */
+	int64_t increment_bytes;
+	uint64_t mem_bytes; /* tracked bytes when it last finished an event, plus the baseline; 0: no event */
+	uint64_t inclusive_live_bytes;
+	/* Own: */
+	int64_t own_increment_bytes;
+	uint64_t live_bytes;
+	uint64_t live_blocks;
+	uint64_t allocated_bytes;
+	uint64_t allocations;
+	uint64_t peak_bytes;
+};
+
+struct ml_function {
+	char *file; /* absolute, links not resolved, or a name in angle brackets */
+	char *name;
+	int first_line;
+	int last_line;    /* as far as the code objects tell */
+	bool is_body;     /* of a module or class: other functions may lie in it */
+	bool hidden;      /* not asked for: set by ml_reading_finish(), as the next */
+	const struct ml_source *source; /* NULL where hidden */
+	int64_t increment_bytes; /* of its lines together */
+	struct ml_line *lines;   /* those with an event or live bytes, by number */
+	size_t lines_n;
+};
+
+/* What belongs to no line. */
+struct ml_outside {
+	int64_t increment_bytes;
+	uint64_t live_bytes;
+};
+
+/* Of one trace or several. All zero: empty. */
+struct ml_sites {
+	struct ml_function *functions; /* after ml_sites_sort(): the largest absolute increment first */
+	size_t functions_n;
+	struct ml_outside out_of_scope; /* Python frames on the stack, none of them in scope */
+	struct ml_outside native;       /* no Python frame */
+	struct ml_line *lines;		/* private, as all below */
+	size_t lines_n;
+	uint32_t *function_index; /* hash of functions: index + 1, or 0 */
+	size_t function_slots;
+	struct ml_site_map *line_index;
+};
+
+/* Adds what happened in a trace. baseline_rss is added to each line's mem_bytes. Not after ml_sites_sort(). */
+void ml_sites_add(struct ml_sites *s, const struct ml_trace *t, const struct ml_fold *fold,
+		  const struct ml_scope *scope, uint64_t baseline_rss);
+
+/* Puts functions and lines in the order of the report and drops those where nothing happened. */
+void ml_sites_sort(struct ml_sites *s);
+
+void ml_sites_free(struct ml_sites *s);
+
+/* An absolute path without "." and ".." for a co_filename; names in angle brackets stay. The caller frees it. */
+char *ml_site_file(const char *cwd, const char *file);
+
+#endif
