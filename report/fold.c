@@ -474,7 +474,8 @@ static void fold_arena(struct ml_fold *f, const struct ml_moment *m)
 
 static void fold_time(struct ml_fold *f, const struct ml_moment *m)
 {
-	f->totals.rss_bytes = m->rss;
+	if (m->rss) /* it isn't measured every time */
+		f->totals.rss_bytes = m->rss;
 	if (m->rss > f->totals.rss_max_bytes)
 		f->totals.rss_max_bytes = m->rss;
 }

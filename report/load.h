@@ -100,7 +100,7 @@ struct ml_moment {
 	struct ml_event event; /* its node is in the trace, else it was made 0; never a BASE or TURN */
 	uint64_t turn;
 	uint64_t ns;  /* since the start of tracking; never smaller than that of the moment before */
-	uint64_t rss; /* bytes, only of a TIME */
+	uint64_t rss; /* bytes, of a TIME that measured it; else 0 */
 	uint32_t tid;
 	uint32_t ring; /* which one, from 0 without holes up to rings_n of the trace */
 };
