@@ -12,6 +12,7 @@
 #include "preload/ring.h"
 #include "preload/symbols.h"
 #include "preload/sys.h"
+#include "preload/text.h"
 #include "preload/tree.h"
 
 /* Hooks between two looks at the loader, in a dormant process: 1, 2, 4 … of a thread, up to this. */
@@ -195,13 +196,16 @@ static void start_tracking(struct ml_object *object, bool late)
 /* A forked child's first event. No other thread is here yet, and none of the parent's data is in use. */
 static void become_child(void)
 {
+	struct ml_text parent;
+
 	ml_lock_reset(&ml_process.lock);
 	ml_lock_reset(&ml_process.early_lock);
 	atomic_store(&asking_loader, false);
 	ml_process.forked = true;
 	ml_process.late = false;
 	ml_process.parent_turn = atomic_load(&ml_turn) >> ML_TURN_OWNER_BITS;
-	__builtin_strncpy(ml_process.parent_file, ml_file_name(), sizeof ml_process.parent_file - 1);
+	ml_text_init(&parent, ml_process.parent_file, sizeof ml_process.parent_file);
+	ml_text_add(&parent, ml_file_name());
 	ml_file_forget();
 	if (!start_trace()) {
 		set_state(ML_INERT);

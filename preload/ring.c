@@ -119,8 +119,10 @@ struct ml_ring *ml_ring_open(int tid)
 
 void ml_ring_reset(void)
 {
-	for (uint32_t i = 0; i < ring_count; i++)
+	for (uint32_t i = 0; i < ring_count; i++) {
 		rings[i].piece = NULL;
+		ml_stack_forget(&rings[i].stack);
+	}
 	ring_count = 0;
 	atomic_store(&ml_turn, NOBODY);
 	atomic_store(&rss_due_ns, 0);

@@ -45,12 +45,17 @@ static bool grow(struct ml_stack *s, uint32_t depth, uint32_t kept)
 	return true;
 }
 
-/* Reads the frame into a link. Its node is left for intern(). */
-static void read_link(struct ml_link *l, const void *frame)
+/* Reads the frame into a link. Its node is left for intern(). The code's id stays if the link had that code before. */
+static inline void read_link(struct ml_link *l, const void *frame)
 {
+	const void *code = ml_frame_code(abi(), frame);
+
 	l->frame = frame;
 	l->instr = ml_frame_instr(abi(), frame);
-	l->code = ml_frame_code(abi(), frame);
+	if (l->code != code) {
+		l->code = code;
+		l->id = NONE;
+	}
 }
 
 /* Whether the frame is at the position that the link has of it. */
@@ -60,13 +65,27 @@ static inline bool same_position(const struct ml_link *l)
 	       (!abi()->is.instr_unit || ml_frame_code(abi(), l->frame) == l->code);
 }
 
-static uint32_t python_node(uint32_t parent, const struct ml_link *l)
+/* The id of a link's code. The address of its line table shows nearly every time when another code object has taken its
+   place; that two successive ones lie at the same address with their tables at the same address, and that one thread runs
+   both in the same frame without an event between them, is left to chance. */
+static inline uint32_t code_id(struct ml_link *l)
 {
-	uint32_t code = ml_tree_code(l->code);
+	uintptr_t table = ml_load_word(l->code, abi()->is.at.code_table);
 
-	if (code == UINT32_MAX)
+	if (l->id == NONE || l->table != table) {
+		l->id = ml_tree_code(l->code);
+		l->table = table;
+	}
+	return l->id;
+}
+
+static uint32_t python_node(uint32_t parent, struct ml_link *l)
+{
+	uint32_t id = code_id(l);
+
+	if (id == NONE)
 		return parent;
-	return ml_tree_node(parent, ML_SUBJECT(ML_NODE_PYTHON, code),
+	return ml_tree_node(parent, ML_SUBJECT(ML_NODE_PYTHON, id),
 			    (uint64_t)ml_frame_place(abi(), l->code, l->instr));
 }
 
@@ -109,7 +128,7 @@ static uint32_t give_up(struct ml_stack *s)
 /* The stack is deeper than any chain that we keep: its innermost frame under <deeper>. */
 static uint32_t innermost_only(const void *top)
 {
-	struct ml_link l;
+	struct ml_link l = {.code = NULL};
 
 	read_link(&l, top);
 	ml_process_count(ML_COUNTER_DEEP_STACKS, 1);
@@ -155,10 +174,12 @@ static inline uint32_t find_near(const struct ml_stack *s, const void *frame)
 
 /*
  * Compares the chain with the stack from the link at index down, and brings positions up to date. Gives the lowest link
- * that has changed, index + 1 if none has, NONE if the frames are others than those of the chain.
+ * that has changed, index + 1 if none has, NONE if the frames are others than those of the chain. by_pointer: positions
+ * are pointers, so that one that is the same lies in the same code.
  */
-static inline uint32_t compare(struct ml_stack *s, uint32_t index)
+static inline __attribute__((always_inline)) uint32_t compare(struct ml_stack *s, uint32_t index, bool by_pointer)
 {
+	const uint32_t previous_at = abi()->is.at.frame_previous, instr_at = abi()->is.at.frame_instr;
 	uint32_t changed = index + 1, left = ML_STACK_VERIFIED;
 	struct ml_link *l = &s->links[index];
 
@@ -167,8 +188,9 @@ static inline uint32_t compare(struct ml_stack *s, uint32_t index)
 		left = UINT32_MAX;
 	}
 	for (;; l--, index--) {
-		const void *previous = ml_frame_previous(abi(), l->frame);
-		if (__builtin_expect(!same_position(l), 0)) {
+		const void *previous = (const void *)ml_load_word(l->frame, previous_at);
+		bool same = by_pointer ? ml_load_word(l->frame, instr_at) == l->instr : same_position(l);
+		if (__builtin_expect(!same, 0)) {
 			read_link(l, l->frame);
 			changed = index;
 		}
@@ -202,7 +224,7 @@ uint32_t ml_stack_python(struct ml_stack *s)
 			return walk_whole(s, top);
 		above[pushed++] = f;
 	}
-	changed = compare(s, index);
+	changed = abi()->is.instr_unit ? compare(s, index, false) : compare(s, index, true);
 	if (changed == NONE)
 		return walk_whole(s, top);
 	s->depth = index + 1;
@@ -259,4 +281,13 @@ void ml_stack_reset(struct ml_stack *s)
 	s->countdown = ML_STACK_WHOLE;
 	if (s->sites)
 		__builtin_memset(s->sites, 0, ML_CALL_SITES * sizeof *s->sites);
+}
+
+void ml_stack_forget(struct ml_stack *s)
+{
+	if (s->links)
+		ml_sys_munmap(s->links, s->room * sizeof *s->links);
+	s->links = NULL;
+	s->room = 0;
+	ml_stack_reset(s);
 }

@@ -16,7 +16,9 @@ struct ml_link {
 	const void *frame;
 	uintptr_t instr;  /* as ml_frame_instr() gives it */
 	const void *code;
-	uint32_t node; /* a shim has that of its caller */
+	uintptr_t table; /* the code's line table */
+	uint32_t id;     /* of the code, as long as the table is that one; UINT32_MAX: not known */
+	uint32_t node;   /* a shim has that of its caller */
 };
 
 /* A caller of the allocator under a Python stack: the node that was found for it. */
@@ -51,7 +53,10 @@ uint32_t ml_stack_python(struct ml_stack *s);
 /* parent with the native frame that called the allocator on top. */
 uint32_t ml_stack_caller(struct ml_stack *s, uint32_t parent, const void *caller);
 
-/* Forgets what was learnt, but keeps the memory: another thread takes the stack over. */
+/* Forgets the chain: another thread takes the stack over. */
 void ml_stack_reset(struct ml_stack *s);
+
+/* Forgets the ids of code objects as well: there is another tree. */
+void ml_stack_forget(struct ml_stack *s);
 
 #endif
