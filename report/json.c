@@ -98,7 +98,7 @@ json_t *ml_json_process(const struct ml_reading *r)
 	return o;
 }
 
-static json_t *totals(const struct ml_reading *r)
+json_t *ml_json_totals(const struct ml_reading *r)
 {
 	const struct ml_totals *t = &r->totals;
 	json_t *o = json_object(), *mappings = json_object();
@@ -173,7 +173,7 @@ json_t *ml_json_reading(const struct ml_reading *r)
 	json_t *o = ml_json_process(r), *functions = json_array();
 	size_t i;
 
-	json_object_set_new(o, "totals", totals(r));
+	json_object_set_new(o, "totals", ml_json_totals(r));
 	json_object_set_new(o, "out_of_scope", outside(&r->sites.out_of_scope));
 	json_object_set_new(o, "native", outside(&r->sites.native));
 	for (i = 0; i < r->sites.functions_n; i++)

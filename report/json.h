@@ -21,6 +21,8 @@ json_t *ml_json_reading(const struct ml_reading *r);
 /* Keys that every entry of "processes" begins with. */
 json_t *ml_json_process(const struct ml_reading *r);
 
+json_t *ml_json_totals(const struct ml_reading *r);
+
 /* Writes the value and a newline, and frees it. */
 void ml_json_print(FILE *out, json_t *value);
 

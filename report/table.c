@@ -33,8 +33,7 @@ const char *ml_table_size(uint64_t bytes, char text[ML_TABLE_SIZE_BYTES])
 	return text;
 }
 
-/* Text from a trace on a line of its own: bytes that would end the line or steer a terminal become spaces. */
-static void print_text(FILE *out, const char *text)
+void ml_table_text(FILE *out, const char *text)
 {
 	for (; *text; text++)
 		fputc((unsigned char)*text < ' ' || *text == 127 ? ' ' : *text, out);
@@ -56,7 +55,7 @@ static void print_head(FILE *out, const struct ml_function *f, bool wide)
 	int width = 61 + (wide ? 4 * 13 + 11 : 0);
 
 	fputs("Filename: ", out);
-	print_text(out, f->file);
+	ml_table_text(out, f->file);
 	fputs("\n\n", out);
 	print_columns(out, wide, "Line #", "Mem usage", "Increment", "Occurrences", titles);
 	fprintf(out, "%s\n", contents);
@@ -196,7 +195,7 @@ static void print_process(FILE *out, const struct ml_reading *r)
 	for (i = 0; r->pids_n > 1 && i < r->pids_n; i++)
 		fprintf(out, " %" PRIu64, r->pids[i]);
 	fputs(r->process.python ? ", Python " : ", no Python", out);
-	print_text(out, r->process.python ? r->process.python : "");
+	ml_table_text(out, r->process.python ? r->process.python : "");
 	ml_process_time(r->process.started_ns, started);
 	fprintf(out, ", started %s, %.3f s", started, ml_reading_seconds(r));
 	if (r->pids_n == 1)
@@ -220,7 +219,7 @@ void ml_table_print(FILE *out, const struct ml_reading *r, const struct ml_optio
 		ml_table_size(r->baseline_rss, size));
 	for (i = 0; i < r->warnings.n; i++) {
 		fputs("# warning: ", out);
-		print_text(out, r->warnings.texts[i]);
+		ml_table_text(out, r->warnings.texts[i]);
 		fputc('\n', out);
 	}
 	fputc('\n', out);

@@ -8,6 +8,9 @@
 
 void ml_table_print(FILE *out, const struct ml_reading *r, const struct ml_options *options);
 
+/* Text from a trace: bytes that would end the line or steer a terminal become spaces. */
+void ml_table_text(FILE *out, const char *text);
+
 /* Bytes as "1.2 KiB", "3.4 MiB", for people. */
 #define ML_TABLE_SIZE_BYTES 32
 const char *ml_table_size(uint64_t bytes, char text[ML_TABLE_SIZE_BYTES]);

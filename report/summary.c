@@ -1,0 +1,344 @@
+/* memline summary: totals, the process tree, what was held at the end, the largest lines, what was lost. */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "report/commands.h"
+#include "report/json.h"
+#include "report/memory.h"
+#include "report/reading.h"
+#include "report/table.h"
+
+#define DEFAULT_TOP 10
+
+struct arguments {
+	struct ml_options options;
+	char **traces;
+	size_t traces_n;
+};
+
+/* The lines that hold the most at the end come first, then those that held the most at the peak. */
+struct site {
+	const struct ml_function *function;
+	const struct ml_line *line;
+};
+
+static int compare_sites(const void *left, const void *right)
+{
+	const struct ml_line *a = ((const struct site *)left)->line, *b = ((const struct site *)right)->line;
+
+	if (a->live_bytes != b->live_bytes)
+		return a->live_bytes > b->live_bytes ? -1 : 1;
+	if (a->peak_bytes != b->peak_bytes)
+		return a->peak_bytes > b->peak_bytes ? -1 : 1;
+	if (a->allocated_bytes != b->allocated_bytes)
+		return a->allocated_bytes > b->allocated_bytes ? -1 : 1;
+	return (a > b) - (a < b); /* the order of the table */
+}
+
+static struct site *largest_sites(const struct ml_reading *r, size_t top, size_t *n)
+{
+	struct site *sites = ml_memory_get(r->sites.lines_n, sizeof(*sites));
+	size_t i, line;
+
+	*n = 0;
+	for (i = 0; i < r->sites.functions_n; i++) {
+		const struct ml_function *f = &r->sites.functions[i];
+		for (line = 0; !f->hidden && line < f->lines_n; line++)
+			if (f->lines[line].allocated_bytes || f->lines[line].live_bytes)
+				sites[(*n)++] = (struct site){f, &f->lines[line]};
+	}
+	qsort(sites, *n, sizeof(*sites), compare_sites);
+	if (*n > top)
+		*n = top;
+	return sites;
+}
+
+static void print_sites(const struct ml_reading *r, size_t top)
+{
+	char live[ML_TABLE_SIZE_BYTES], peak[ML_TABLE_SIZE_BYTES], allocated[ML_TABLE_SIZE_BYTES];
+	struct site *sites;
+	size_t n, i;
+
+	sites = largest_sites(r, top, &n);
+	if (n)
+		printf("  largest lines\n  %12s %12s %12s %12s  %s\n", "Live", "Peak", "Allocated", "Allocs", "Line");
+	for (i = 0; i < n; i++) {
+		printf("  %12s %12s %12s %12" PRIu64 "  ", ml_table_size(sites[i].line->live_bytes, live),
+		       ml_table_size(sites[i].line->peak_bytes, peak),
+		       ml_table_size(sites[i].line->allocated_bytes, allocated), sites[i].line->allocations);
+		ml_table_text(stdout, sites[i].function->file);
+		printf(":%d ", sites[i].line->line);
+		ml_table_text(stdout, sites[i].function->name);
+		putchar('\n');
+	}
+	free(sites);
+}
+
+static void print_size(const char *what, uint64_t bytes, const char *more)
+{
+	char text[ML_TABLE_SIZE_BYTES];
+
+	printf("  %-20s %12s  %s\n", what, ml_table_size(bytes, text), more);
+}
+
+static void print_count(const char *what, uint64_t n)
+{
+	if (n)
+		printf("  %-20s %12" PRIu64 "\n", what, n);
+}
+
+static void print_totals(const struct ml_reading *r)
+{
+	const struct ml_totals *t = &r->totals;
+	char more[96];
+
+	snprintf(more, sizeof(more), "in %" PRIu64 " allocations", t->allocations);
+	print_size("allocated", t->allocated_bytes, more);
+	snprintf(more, sizeof(more), "in %" PRIu64 " frees", t->frees);
+	print_size("freed", t->freed_bytes, more);
+	snprintf(more, sizeof(more), "in %" PRIu64 " blocks%s", t->live_blocks,
+		 t->finalized ? ", when Python began to finalize" : "");
+	print_size("live at the end", t->live_bytes, more);
+	if (r->pids_n == 1)
+		snprintf(more, sizeof(more), "after %.3f s", (double)t->peak_ns / 1e9);
+	else
+		snprintf(more, sizeof(more), "each process's own peak, added up");
+	print_size("peak", t->peak_bytes, more);
+	print_size("resident at start", r->baseline_rss, "before tracking: the baseline of Mem usage");
+	if (t->rss_bytes)
+		print_size("resident at the end", t->rss_bytes, "");
+	if (t->rss_max_bytes)
+		print_size("resident at most", t->rss_max_bytes, "as far as it was looked at");
+	print_size("held by CPython", t->allocator_bytes, "arenas and data stack, under the objects above");
+	print_size("anonymous mappings", t->anonymous_bytes, "part of what is live");
+	print_size("file mappings", t->file_bytes, "not part of it");
+	print_size("reservations", t->reserved_bytes, "not part of it");
+	print_count("events", t->events);
+	print_count("unknown frees", t->unknown_frees);
+	print_count("missed frees", t->missed_frees);
+	print_count("dropped events", r->dropped_events);
+}
+
+static void print_reading(const struct ml_reading *r, const struct ml_options *o)
+{
+	char started[ML_PROCESS_TIME_BYTES], *command = ml_process_command(r->trace);
+	size_t i;
+
+	ml_process_time(r->process.started_ns, started);
+	if (r->pids_n == 1)
+		printf("\npid %" PRIu64, r->process.name.pid);
+	else
+		printf("\n%zu processes", r->pids_n);
+	printf(": %s\n  Python ", command);
+	ml_table_text(stdout, r->process.python ? r->process.python : "none");
+	printf(", started %s, %.3f s, %s\n", started, ml_reading_seconds(r), ml_process_end_text(r->process.end));
+	free(command);
+	for (i = 0; i < r->warnings.n; i++) {
+		fputs("  warning: ", stdout);
+		ml_table_text(stdout, r->warnings.texts[i]);
+		putchar('\n');
+	}
+	print_totals(r);
+	print_sites(r, o->all ? SIZE_MAX : o->top ? o->top : DEFAULT_TOP);
+}
+
+static json_t *json_site(const struct site *s)
+{
+	json_t *o = json_object();
+
+	json_object_set_new(o, "file", ml_json_text(s->function->file));
+	json_object_set_new(o, "line", json_integer(s->line->line));
+	json_object_set_new(o, "function", ml_json_text(s->function->name));
+	json_object_set_new(o, "live_bytes", json_integer((json_int_t)s->line->live_bytes));
+	json_object_set_new(o, "live_blocks", json_integer((json_int_t)s->line->live_blocks));
+	json_object_set_new(o, "peak_bytes", json_integer((json_int_t)s->line->peak_bytes));
+	json_object_set_new(o, "allocated_bytes", json_integer((json_int_t)s->line->allocated_bytes));
+	json_object_set_new(o, "allocations", json_integer((json_int_t)s->line->allocations));
+	return o;
+}
+
+static json_t *json_reading(const struct ml_reading *r, const struct ml_options *o)
+{
+	json_t *entry = ml_json_process(r), *totals = ml_json_totals(r), *lines = json_array();
+	struct site *sites;
+	size_t n, i;
+
+	json_object_set_new(totals, "events", json_integer((json_int_t)r->totals.events));
+	json_object_set_new(totals, "rss_bytes", json_integer((json_int_t)r->totals.rss_bytes));
+	json_object_set_new(totals, "rss_max_bytes", json_integer((json_int_t)r->totals.rss_max_bytes));
+	json_object_set_new(entry, "totals", totals);
+	sites = largest_sites(r, o->top ? o->top : SIZE_MAX, &n);
+	for (i = 0; i < n; i++)
+		json_array_append_new(lines, json_site(&sites[i]));
+	free(sites);
+	json_object_set_new(entry, "largest_lines", lines);
+	return entry;
+}
+
+/* The process tree. */
+
+struct branch {
+	uint64_t pid;
+	uint64_t ppid;
+	char *text; /* what is printed of it */
+};
+
+static void print_branch(const struct branch *branches, size_t n, size_t i, int depth, bool *printed)
+{
+	size_t child;
+
+	printed[i] = true;
+	printf("%*s%s\n", 2 + 2 * depth, "", branches[i].text);
+	for (child = 0; child < n; child++)
+		if (!printed[child] && branches[child].ppid == branches[i].pid)
+			print_branch(branches, n, child, depth + 1, printed);
+}
+
+/* A process whose parent left no trace stands at the left. The items are in the order of their starts. */
+static void print_tree(const struct branch *branches, size_t n)
+{
+	bool *printed = ml_memory_get(n, sizeof(*printed));
+	size_t i, parent;
+
+	puts("processes");
+	for (i = 0; i < n; i++) {
+		for (parent = 0; parent < n && branches[parent].pid != branches[i].ppid; parent++)
+			continue;
+		if (!printed[i] && parent == n)
+			print_branch(branches, n, i, 0, printed);
+	}
+	for (i = 0; i < n; i++)
+		if (!printed[i])
+			print_branch(branches, n, i, 0, printed);
+	free(printed);
+}
+
+static struct branch read_branch(const struct ml_found *item)
+{
+	char *error, *command;
+	struct ml_trace *t = ml_load_open_meta(item->path, &error);
+	struct ml_process p;
+	struct branch b = {0};
+
+	if (!t) {
+		b.text = error; /* told again where the trace is read */
+		return b;
+	}
+	ml_process_read(t, &p);
+	command = ml_process_command(t);
+	b = (struct branch){p.name.pid, p.ppid,
+			    ml_memory_print("%" PRIu64 " %s (%s)", p.name.pid, command, ml_process_end_text(p.end))};
+	free(command);
+	ml_load_close(t);
+	return b;
+}
+
+static void print_processes(const struct ml_finds *finds)
+{
+	struct branch *branches = ml_memory_get(finds->n, sizeof(*branches));
+	size_t i;
+
+	for (i = 0; i < finds->n; i++)
+		branches[i] = read_branch(&finds->items[i]);
+	print_tree(branches, finds->n);
+	for (i = 0; i < finds->n; i++)
+		free(branches[i].text);
+	free(branches);
+}
+
+static void take_reading(struct ml_reading *r, const struct ml_options *o, json_t *processes)
+{
+	struct ml_options all = *o;
+
+	all.top = 0; /* of lines here, not of functions */
+	ml_reading_finish(r, &all);
+	if (processes)
+		json_array_append_new(processes, json_reading(r, o));
+	else
+		print_reading(r, o);
+	ml_reading_close(r);
+}
+
+static int print_summary(const struct ml_finds *finds, const struct ml_options *o)
+{
+	json_t *processes = o->json ? json_array() : NULL, *top;
+	struct ml_reading r = {0};
+	int status = 0;
+	char *error;
+	size_t i;
+
+	if (!processes)
+		print_processes(finds);
+	for (i = 0; i < finds->n; i++) {
+		if (ml_reading_add(&r, finds->items[i].path, o, &error))
+			status = ml_command_error(error);
+		else if (!o->merge)
+			take_reading(&r, o, processes);
+	}
+	if (r.trace)
+		take_reading(&r, o, processes);
+	if (processes) {
+		top = json_object();
+		json_object_set_new(top, "memline", json_string(ML_VERSION_TEXT));
+		json_object_set_new(top, "processes", processes);
+		ml_json_print(stdout, top);
+	}
+	return status;
+}
+
+static error_t parse(int key, char *text, struct argp_state *state)
+{
+	struct arguments *a = state->input;
+
+	(void)text;
+	switch (key) {
+	case 'm':
+		a->options.merge = true;
+		return 0;
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = state->child_inputs[1] = &a->options;
+		return 0;
+	case ARGP_KEY_ARGS:
+		a->traces = state->argv + state->next;
+		a->traces_n = (size_t)(state->argc - state->next);
+		return 0;
+	}
+	return ARGP_ERR_UNKNOWN;
+}
+
+static const struct argp_option options[] = {
+	{"merge", 'm', NULL, 0, "Sum up all processes as one", 1},
+	{0},
+};
+
+static const struct argp_child children[] = {
+	{&ml_options_select_argp, 0, NULL, 0},
+	{&ml_options_json_argp, 0, NULL, 0},
+	{0},
+};
+
+static const struct argp argp = {
+	.options = options,
+	.parser = parse,
+	.args_doc = "[TRACE...]",
+	.doc = "Totals, the process tree, resident against tracked memory, what CPython's allocator itself holds, the "
+	       "largest lines, and what was dropped.\vTRACE is a file, a directory (its newest run), a pid, or nothing: "
+	       "the newest run in MEMLINE_DIR.",
+	.children = children,
+};
+
+int ml_command_summary(int argc, char **argv)
+{
+	struct arguments a = {0};
+	struct ml_finds finds = {NULL, 0};
+	int status;
+
+	ml_options_init(&a.options);
+	argp_parse(&argp, argc, argv, 0, NULL, &a);
+	status = ml_command_find(&finds, a.traces, a.traces_n);
+	if (!status)
+		status = ml_command_written(stdout, print_summary(&finds, &a.options));
+	ml_finds_free(&finds);
+	ml_options_free(&a.options);
+	return status;
+}
