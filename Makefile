@@ -166,7 +166,7 @@ check-abi: ## compare the table of CPython layouts with the headers of every CPy
 
 .PHONY: check-cpython
 check-cpython: all ## run CPython's own tests with and without the preload and compare
-	@$(PYTHON) tests/cpython/compare.py
+	@$(PYTHON) tests/pythons/check_cpython.py
 
 .PHONY: bench
 bench: all ## measure what recording costs
