@@ -80,8 +80,8 @@ json_t *ml_json_process(const struct ml_reading *r)
 	size_t i;
 
 	ml_process_time(r->process.started_ns, started);
-	json_object_set_new(o, "pid", r->pids_n > 1 ? json_null() : number(r->process.name.pid));
-	if (r->pids_n > 1) {
+	json_object_set_new(o, "pid", r->traces_n > 1 ? json_null() : number(r->process.name.pid));
+	if (r->traces_n > 1) {
 		merged = json_array();
 		for (i = 0; i < r->pids_n; i++)
 			json_array_append_new(merged, number(r->pids[i]));
@@ -110,7 +110,7 @@ json_t *ml_json_totals(const struct ml_reading *r)
 	json_object_set_new(o, "live_bytes", number(t->live_bytes));
 	json_object_set_new(o, "live_blocks", number(t->live_blocks));
 	json_object_set_new(o, "peak_bytes", number(t->peak_bytes));
-	json_object_set_new(o, "peak_seconds", r->pids_n > 1 ? json_null() : json_real((double)t->peak_ns / 1e9));
+	json_object_set_new(o, "peak_seconds", r->traces_n > 1 ? json_null() : json_real((double)t->peak_ns / 1e9));
 	json_object_set_new(o, "start_live_bytes", number(t->start_live_bytes));
 	json_object_set_new(o, "unknown_frees", number(t->unknown_frees));
 	json_object_set_new(o, "missed_frees", number(t->missed_frees));

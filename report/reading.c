@@ -40,12 +40,24 @@ static void add_totals(struct ml_totals *to, const struct ml_totals *t)
 	to->rss_max_bytes += t->rss_max_bytes;
 }
 
+/* Images of one process have one pid. */
+static void add_pid(struct ml_reading *r, uint64_t pid)
+{
+	size_t i;
+
+	for (i = 0; i < r->pids_n; i++)
+		if (r->pids[i] == pid)
+			return;
+	r->pids = ml_memory_resize(r->pids, r->pids_n + 1, sizeof(*r->pids));
+	r->pids[r->pids_n++] = pid;
+}
+
 static void add_trace(struct ml_reading *r, struct ml_trace *t, const struct ml_process *p, const struct ml_fold *f)
 {
 	uint64_t ended_ns = p->started_ns + f->totals.end_ns;
 	uint64_t sample_bytes = ml_load_number(t, "option.SAMPLE", 0);
 
-	if (!r->pids_n)
+	if (!r->traces_n++)
 		r->totals = f->totals;
 	else
 		add_totals(&r->totals, &f->totals);
@@ -57,8 +69,7 @@ static void add_trace(struct ml_reading *r, struct ml_trace *t, const struct ml_
 		r->ended_ns = ended_ns;
 	if (r->process.started_ns > p->started_ns)
 		r->process.started_ns = p->started_ns;
-	r->pids = ml_memory_resize(r->pids, r->pids_n + 1, sizeof(*r->pids));
-	r->pids[r->pids_n++] = p->name.pid;
+	add_pid(r, p->name.pid);
 }
 
 int ml_reading_add(struct ml_reading *r, const char *path, const struct ml_options *options, char **error)
@@ -108,7 +119,7 @@ static void open_source(struct ml_reading *r, struct ml_source *s, const char *f
 
 	*s = (struct ml_source){0};
 	if (file[0] == '<') {
-		text = strcmp(file, "<string>") ? NULL : command_text(r->trace);
+		text = strcmp(file, "<string>") || r->traces_n > 1 ? NULL : command_text(r->trace);
 		if (text)
 			ml_source_set(s, text);
 		return;

@@ -18,7 +18,8 @@ struct ml_reading {
 	uint64_t ended_ns; /* wall clock */
 	struct ml_sites sites;
 	struct ml_warnings warnings;
-	uint64_t *pids; /* of all that were merged */
+	size_t traces_n; /* more than one: merged */
+	uint64_t *pids;  /* of their processes, each once */
 	size_t pids_n;
 	struct ml_source *sources; /* of the functions that aren't hidden */
 	size_t sources_n;

@@ -394,6 +394,17 @@ static uint32_t line_of(struct adding *a, uint32_t id, int64_t place)
 	return *at;
 }
 
+/* True of the body of a text that Python code runs by exec(), as site.py does with .pth files: a program's own text is
+   run by no Python code. */
+static bool is_executed_text(const struct adding *a, uint32_t n)
+{
+	const struct ml_node *node = &a->trace->nodes[n];
+	const struct ml_code *code = ml_load_code(a->trace, ML_SUBJECT_NUMBER(node->subject));
+
+	return a->anchor[node->parent] != ANCHOR_NATIVE && code && code->file[0] == '<' &&
+	       !strcmp(code->name, "<module>");
+}
+
 /* Nodes are numbered parent before child, so one pass does. */
 static void resolve_nodes(struct adding *a)
 {
@@ -408,7 +419,8 @@ static void resolve_nodes(struct adding *a)
 		a->anchor[n] = a->anchor[node->parent];
 		if (ML_SUBJECT_KIND(node->subject) != ML_NODE_PYTHON)
 			continue;
-		a->line[n] = line_of(a, ML_SUBJECT_NUMBER(node->subject), (int64_t)node->place);
+		if (!is_executed_text(a, n))
+			a->line[n] = line_of(a, ML_SUBJECT_NUMBER(node->subject), (int64_t)node->place);
 		if (a->line[n] != NONE)
 			a->anchor[n] = a->line[n];
 		else if (a->anchor[n] == ANCHOR_NATIVE)

@@ -99,7 +99,7 @@ static void print_totals(const struct ml_reading *r)
 	snprintf(more, sizeof(more), "in %" PRIu64 " blocks%s", t->live_blocks,
 		 t->finalized ? ", when Python began to finalize" : "");
 	print_size("live at the end", t->live_bytes, more);
-	if (r->pids_n == 1)
+	if (r->traces_n == 1)
 		snprintf(more, sizeof(more), "after %.3f s", (double)t->peak_ns / 1e9);
 	else
 		snprintf(more, sizeof(more), "each process's own peak, added up");
@@ -125,7 +125,7 @@ static void print_reading(const struct ml_reading *r, const struct ml_options *o
 	size_t i;
 
 	ml_process_time(r->process.started_ns, started);
-	if (r->pids_n == 1)
+	if (r->traces_n == 1)
 		printf("\npid %" PRIu64, r->process.name.pid);
 	else
 		printf("\n%zu processes", r->pids_n);

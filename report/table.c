@@ -188,17 +188,17 @@ static void print_process(FILE *out, const struct ml_reading *r)
 	size_t i;
 
 	fputs("# memline " ML_VERSION_TEXT ": ", out);
-	if (r->pids_n == 1)
+	if (r->traces_n == 1)
 		fprintf(out, "pid %" PRIu64, r->pids[0]);
 	else
 		fputs("merged pids", out);
-	for (i = 0; r->pids_n > 1 && i < r->pids_n; i++)
+	for (i = 0; r->traces_n > 1 && i < r->pids_n; i++)
 		fprintf(out, " %" PRIu64, r->pids[i]);
 	fputs(r->process.python ? ", Python " : ", no Python", out);
 	ml_table_text(out, r->process.python ? r->process.python : "");
 	ml_process_time(r->process.started_ns, started);
 	fprintf(out, ", started %s, %.3f s", started, ml_reading_seconds(r));
-	if (r->pids_n == 1)
+	if (r->traces_n == 1)
 		fprintf(out, ", %s", ml_process_end_text(r->process.end));
 	fprintf(out, "\n# %s\n", command);
 	free(command);
