@@ -25,29 +25,36 @@ SETTINGS = [
 ]
 
 
-def check_rows(process):
+# What tracemalloc notes about a block is memory too, on the line that made the block.
+NOTES = 256
+
+
+def check_rows(process, notes=0):
     rows = process.rows
-    assert rows["small"].increment == 1000 * (100 + BYTES)
+    assert 1000 * (100 + BYTES) <= rows["small"].increment <= 1000 * (100 + BYTES + notes)
     assert rows["small"].allocations >= 1000
-    assert rows["small"].peak == 1000 * (100 + BYTES)
-    assert rows["small"].live == 500 * (100 + BYTES)
-    assert rows["small"].live_blocks == 500
-    assert rows["large"].increment == 1_000_000 + BYTES
-    assert rows["deleted"].increment == -(1_000_000 + BYTES)
-    assert rows["freed"].increment == -500 * (100 + BYTES)
-    assert rows["grown"].increment + rows["extended"].increment + rows["grown_deleted"].increment == 0
+    assert rows["small"].live >= 500 * (100 + BYTES)
+    if not notes:
+        assert rows["small"].peak == 1000 * (100 + BYTES)
+        assert rows["small"].live == 500 * (100 + BYTES)
+        assert rows["small"].live_blocks == 500
+    assert 0 <= rows["large"].increment - (1_000_000 + BYTES) <= notes
+    assert abs(rows["deleted"].increment + rows["large"].increment) <= notes
+    assert -500 * notes <= rows["freed"].increment + 500 * (100 + BYTES) <= 0
+    grown = rows["grown"].increment + rows["extended"].increment
+    assert abs(grown + rows["grown_deleted"].increment) <= notes
     assert process.totals["unknown_frees"] == 0
     assert process.totals["dropped_events"] == 0
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda each: ",".join(map("=".join, each.items())) or "none")
 def test_settings(python, setting):
-    check_rows(record(python, PROGRAM, env=setting).process())
+    check_rows(record(python, PROGRAM, env=setting).process(), NOTES if "PYTHONTRACEMALLOC" in setting else 0)
 
 
 @pytest.mark.parametrize("options", [["-X", "dev"], ["-X", "tracemalloc=3"], ["-I"], ["-S", "-E"], ["-O"]], ids=" ".join)
 def test_options(python, options):
-    check_rows(record(python, PROGRAM, options=options).process())
+    check_rows(record(python, PROGRAM, options=options).process(), NOTES if "tracemalloc=3" in options else 0)
 
 
 def test_tracemalloc_started_and_stopped_by_the_program(python):
@@ -60,8 +67,8 @@ keep[999] = None  # after
     assert run.stdout == "True\n"
     process = run.process()
     assert process.rows["after"].increment == -(100 + BYTES)
-    assert process.rows["small"].increment == 1000 * (100 + BYTES)
-    assert process.totals["dropped_events"] == 0
+    assert 1000 * (100 + BYTES) <= process.rows["small"].increment <= 1000 * (100 + BYTES + NOTES)
+    assert process.totals["dropped_events"] == process.totals["unknown_frees"] == 0
 
 
 def test_without_objects(python):

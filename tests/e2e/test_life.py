@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from support import (BUILD, BYTES, CALLS, LIBRARY, LOAD, clean_environment, memline, record, run_bare, start,
+from support import (BUILD, BYTES, CALLS, LIBRARY, LOAD, Run, clean_environment, record, run_bare, start,
                      write_program)
 
 TALLY = LOAD + """
@@ -31,7 +31,7 @@ threading.Event().wait()
 @pytest.mark.parametrize("round_", range(4))
 def test_sigkill_at_any_moment(python, threads, round_):
     path = write_program("", name="tally")
-    child, run = start(python, TALLY, CALLS, path, threads)
+    child, run = start(python, TALLY, CALLS, path, threads, env={"MEMLINE_OBJECTS": "off"})
     assert child.stdout.readline() == b"ready\n"
     time.sleep(random.uniform(0.001, 0.15))
     child.kill()
@@ -43,8 +43,7 @@ def test_sigkill_at_any_moment(python, threads, round_):
         counts = list(struct.iter_unpack("=QQ", file.read()))
     for (allocations, frees), tag in list(zip(counts, ("first", "second")))[:threads]:
         row = process.rows[tag]
-        extra = row.allocations - row.allocated // {"first": 1000, "second": 3000}[tag]  # none: all are of one size
-        assert extra == 0
+        assert row.allocated == row.allocations * {"first": 1000, "second": 3000}[tag]
         # One call may have been recorded and not counted yet.
         assert allocations <= row.allocations <= allocations + 1
         assert allocations - frees - 1 <= row.live_blocks <= allocations - frees + 1
@@ -190,12 +189,20 @@ def test_wrappers_leave_no_file(python, wrapper):
     assert run.stderr == ""
 
 
+def check_sum(rows, sizes):
+    """The blocks of these sizes were made on a line, in whichever process; each may have had to fill a free list."""
+    small = sum(row.allocated for row in rows) - sum(sizes)
+    assert 0 <= small <= 200 * len(rows)
+    assert len(sizes) <= sum(row.allocations for row in rows) <= len(sizes) + 3 * len(rows)
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_multiprocessing(python, method):
     run = record(python, f"""
         import multiprocessing
+        SIZES = [100_000 + n for n in range(30)]
         def work(n):
-            keep = bytes(100_000 + n)  # in_child
+            keep = bytes(SIZES[n])  # in_child
             return len(keep)
         if __name__ == "__main__":
             multiprocessing.set_start_method("{method}")
@@ -205,22 +212,23 @@ def test_multiprocessing(python, method):
                 pool.join()
     """)
     made = [each.rows["in_child"] for each in run.report()]
-    assert sum(row.allocations for row in made) == 30
-    assert sum(row.allocated for row in made) == sum(range(100_000, 100_030)) + 30 * BYTES
+    check_sum(made, [100_000 + n + BYTES for n in range(30)])
     assert run.stderr == ""
 
 
 def test_process_pool_executor(python):
     run = record(python, """
         import concurrent.futures
+        SIZES = [100_000 + n for n in range(20)]
         def work(n):
-            return len(bytes(100_000 + n))  # in_child
+            keep = bytes(SIZES[n])  # in_child
+            return len(keep)
         if __name__ == "__main__":
             with concurrent.futures.ProcessPoolExecutor(2) as pool:
                 print(sum(pool.map(work, range(20))))
     """)
     assert run.stdout == f"{sum(range(100_000, 100_020))}\n"
-    assert sum(each.rows["in_child"].allocations for each in run.report()) == 20
+    check_sum([each.rows["in_child"] for each in run.report()], [100_000 + n + BYTES for n in range(20)])
 
 
 def test_subprocess(python):
@@ -276,11 +284,14 @@ def test_an_embedded_python_that_comes_late(python):
                                       " (s.get_config_var('INSTSONAME') or ''))"])[1].decode().strip()
     if python.chroot or not os.path.isfile(library) or ".so" not in library:
         pytest.skip("this CPython has no shared library")
-    folder = os.path.join(os.path.dirname(write_program("")), "traces")
-    text = "keep = None\nkeep = bytes(100_000)\n"
-    home = os.path.dirname(os.path.dirname(library))
-    done = subprocess.run([os.path.join(BUILD, "tests/e2e/programs/embed"), library, text], stderr=subprocess.PIPE,
-                          env=clean_environment(LD_PRELOAD=LIBRARY, MEMLINE_DIR=folder, PYTHONHOME=home))
+    path = write_program("keep = None\nkeep = bytes(100_000)  # made\n")
+    run = Run(path, path)
+    done = subprocess.run([os.path.join(BUILD, "tests/e2e/programs/embed"), library,
+                           f"exec(compile(open({path!r}).read(), {path!r}, 'exec'))"], stderr=subprocess.PIPE,
+                          env=clean_environment(LD_PRELOAD=LIBRARY, MEMLINE_DIR=run.folder,
+                                                PYTHONHOME=os.path.dirname(os.path.dirname(library))))
     assert (done.returncode, done.stderr) == (0, b"")
-    text = memline("report", "--json", "--scope", "<string>", folder)
-    assert f'"own_increment_bytes": {100_000 + BYTES}' in text or f'"own_increment_bytes":{100_000 + BYTES}' in text
+    process = run.process("--scope", path)
+    assert process.rows["made"].own_increment == process.rows["made"].live == 100_000 + BYTES
+    assert process.totals["dropped_events"] == 0
+    assert any("loaded after the process had started" in warning for warning in process.warnings)

@@ -324,15 +324,15 @@ int calls_tally_open(const char *path, size_t tallies)
 /* Allocates and frees blocks of n bytes, and counts each call that has returned, until the process is killed. */
 void calls_tally(int at, size_t n)
 {
-	static _Thread_local void *kept[512];
+	static void *kept[2][512];
 	struct tally *t = &tally[at];
 
 	for (unsigned i = 0;; i = (i + 1) % 512) {
-		if (kept[i]) {
-			free(kept[i]);
+		if (kept[at][i]) {
+			free(kept[at][i]);
 			t->frees++;
 		}
-		kept[i] = malloc(n);
+		kept[at][i] = malloc(n);
 		t->allocations++;
 	}
 }
