@@ -27,6 +27,9 @@ struct ml_thread {
 	uint32_t countdown;
 	uint32_t period; /* the countdown before this one, in a dormant process */
 	uint32_t early;  /* holds ml_process.early_lock */
+	/* In the real free or realloc: the block that is freed, and whether another takes its place. */
+	const void *freeing;
+	uint32_t reallocating;
 	struct ml_ring *ring;
 };
 

@@ -91,6 +91,8 @@ static inline void *allocated(struct ml_thread *t, void *block, size_t bytes, co
 		if (block)
 			ml_record_alloc(t, ML_DOMAIN_C, block, bytes, caller);
 		ml_leave(t);
+	} else if (__builtin_expect(ml_thread.freeing != NULL, 0)) {
+		ml_record_nested_alloc(ML_DOMAIN_C, block, bytes, caller);
 	}
 	return block;
 }
@@ -153,11 +155,20 @@ EXPORT int posix_memalign(void **block, size_t alignment, size_t bytes)
 	return error;
 }
 
-/* old is not NULL. */
+/* The two sides of a realloc whose old block is not NULL. */
+static inline void reallocates(struct ml_thread *t, void *old, const void *caller)
+{
+	ml_record_realloc_begin(t, ML_DOMAIN_C, old, caller);
+	t->freeing = old;
+	t->reallocating = 1;
+}
+
 static inline void reallocated(struct ml_thread *t, void *block, size_t bytes)
 {
 	enum ml_outcome outcome = block ? ML_OUTCOME_DONE : bytes ? ML_OUTCOME_FAILED : ML_OUTCOME_FREED;
 
+	t->freeing = NULL;
+	t->reallocating = 0;
 	ml_record_realloc_end(t, outcome, block, bytes);
 	ml_leave(t);
 }
@@ -169,7 +180,7 @@ EXPORT void *realloc(void *old, size_t bytes)
 
 	if (!t || !old)
 		return allocated(t, real.realloc(old, bytes), bytes, CALLER);
-	ml_record_realloc_begin(t, ML_DOMAIN_C, old, CALLER);
+	reallocates(t, old, CALLER);
 	block = real.realloc(old, bytes);
 	reallocated(t, block, bytes);
 	return block;
@@ -186,56 +197,66 @@ EXPORT void *reallocarray(void *old, size_t count, size_t bytes)
 		product = SIZE_MAX;
 	if (!t || !old)
 		return allocated(t, real.reallocarray(old, count, bytes), product, CALLER);
-	ml_record_realloc_begin(t, ML_DOMAIN_C, old, CALLER);
+	reallocates(t, old, CALLER);
 	block = real.reallocarray(old, count, bytes);
 	reallocated(t, block, product);
 	return block;
 }
 
-static inline struct ml_thread *freeing(void *block, const void *caller)
+/* The two sides of a free. What stands between them is a real free. */
+static inline const void *freeing(struct ml_thread *t, void *block, const void *caller)
 {
-	struct ml_thread *t = enter(caller);
+	const void *outer = ml_thread.freeing;
 
-	if (t && block)
-		ml_record_free(t, ML_DOMAIN_C, block, caller);
-	return t;
+	if (t) {
+		if (block)
+			ml_record_free(t, ML_DOMAIN_C, block, caller);
+		t->freeing = block;
+	} else if (__builtin_expect(outer != NULL, 0)) {
+		ml_record_nested_free(ML_DOMAIN_C, block, caller);
+	}
+	return outer;
 }
 
-static inline void freed(struct ml_thread *t)
+static inline void freed(struct ml_thread *t, const void *outer)
 {
+	ml_thread.freeing = outer;
 	if (t)
 		ml_leave(t);
 }
 
 EXPORT void free(void *block)
 {
-	struct ml_thread *t = freeing(block, CALLER);
+	struct ml_thread *t = enter(CALLER);
+	const void *outer = freeing(t, block, CALLER);
 
 	real.free(block);
-	freed(t);
+	freed(t, outer);
 }
 
 /* Where there is no other, free() does. */
 EXPORT void free_sized(void *block, size_t bytes)
 {
-	struct ml_thread *t = freeing(block, CALLER);
+	struct ml_thread *t = enter(CALLER);
+	const void *outer = freeing(t, block, CALLER);
 
 	if (real.free_sized)
 		real.free_sized(block, bytes);
 	else
 		real.free(block);
-	freed(t);
+	freed(t, outer);
 }
 
 EXPORT void free_aligned_sized(void *block, size_t alignment, size_t bytes)
 {
-	struct ml_thread *t = freeing(block, CALLER);
+	struct ml_thread *t = enter(CALLER);
+	const void *outer = freeing(t, block, CALLER);
 
 	if (real.free_aligned_sized)
 		real.free_aligned_sized(block, alignment, bytes);
 	else
 		real.free(block);
-	freed(t);
+	freed(t, outer);
 }
 
 EXPORT size_t malloc_usable_size(void *block)

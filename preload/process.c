@@ -179,6 +179,8 @@ static void start_tracking(struct ml_object *object, bool late)
 	ml_process.python = !ml_abi_init(&ml_process.abi, lookup, object, &why);
 	ml_process.refused = ml_process.python ? NULL : why;
 	*(void **)&ml_process.is_initialized = ml_symbols_in(object, "Py_IsInitialized");
+	ml_process.python_start = object->start;
+	ml_process.python_end = object->end;
 	ml_process.late = late;
 	ml_symbols_changed(&ml_process.loader_seen);
 	if (!make_wiped_page() || !start_trace()) {

@@ -50,6 +50,8 @@ struct ml_process {
 	const char *refused; /* why not, where there is a CPython; events then have native stacks only, */
 	int (*is_initialized)(void); /* and the file is made when this says that the interpreter is up */
 	struct ml_abi abi;
+	uintptr_t python_start; /* the object that holds CPython: its lowest and one past its highest address */
+	uintptr_t python_end;
 	struct ml_modules modules;
 };
 

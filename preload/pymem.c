@@ -62,10 +62,15 @@ static void *hook_realloc(void *context, void *old, size_t size)
 	struct ml_thread *t = ml_enter(NULL);
 	void *block;
 
-	if (t && old)
+	if (t && old) {
 		ml_record_realloc_begin(t, s->domain, old, NULL);
+		t->freeing = old;
+		t->reallocating = 1;
+	}
 	block = s->previous.realloc(s->previous.context, old, size);
 	if (t) {
+		t->freeing = NULL;
+		t->reallocating = 0;
 		if (old)
 			ml_record_realloc_end(t, block ? ML_OUTCOME_DONE : ML_OUTCOME_FAILED, block, size);
 		else if (block)
@@ -80,11 +85,20 @@ static void hook_free(void *context, void *block)
 	const struct slot *s = context;
 	struct ml_thread *t = ml_enter(NULL);
 
-	if (t && block)
+	if (!t) {
+		const void *outer = ml_thread.freeing;
+		if (outer)
+			ml_record_nested_free(s->domain, block, NULL);
+		s->previous.free(s->previous.context, block);
+		ml_thread.freeing = outer;
+		return;
+	}
+	if (block)
 		ml_record_free(t, s->domain, block, NULL);
+	t->freeing = block;
 	s->previous.free(s->previous.context, block);
-	if (t)
-		ml_leave(t);
+	t->freeing = NULL;
+	ml_leave(t);
 }
 
 /* An arena is mostly made for an object, while the guard is held for that one. */
@@ -123,6 +137,19 @@ static void hook_arena_free(void *context, void *arena, size_t size)
 		ml_leave(t);
 }
 
+/*
+ * Whether an allocator of CPython's own is tracemalloc's on top of ours: its context is then a copy of our hook
+ * (Modules/_tracemalloc.c, since 3.13 Python/tracemalloc.c). We stay below it: above, our guard would hide what it
+ * allocates for itself, but not what it frees when it is stopped.
+ */
+static bool stands_on_ours(const struct ml_py_allocator *a)
+{
+	uintptr_t context = (uintptr_t)a->context;
+
+	return context >= ml_process.python_start && context + sizeof *a <= ml_process.python_end && !(context & 7) &&
+	       ((const struct ml_py_allocator *)context)->malloc == hook_malloc;
+}
+
 static void install(enum ml_domain domain)
 {
 	unsigned d = domain - ML_DOMAIN_RAW;
@@ -132,7 +159,7 @@ static void install(enum ml_domain domain)
 	if (installed[d] == INSTALLS)
 		return;
 	ml_process.abi.get_allocator((int)d, &s->previous);
-	if (s->previous.malloc == hook_malloc)
+	if (s->previous.malloc == hook_malloc || stands_on_ours(&s->previous))
 		return;
 	s->domain = domain;
 	installed[d]++;

@@ -113,6 +113,34 @@ void ml_record_free(struct ml_thread *t, enum ml_domain domain, const void *bloc
 	record_free(t, ML_RECORD_FREE, domain, block, caller);
 }
 
+#define DEBUG_HEADER_BYTES (2 * sizeof(size_t))
+
+/* Whether the guard is held for a real free or realloc, and not by our own code. */
+static bool in_real_free(const struct ml_thread *t)
+{
+	return t->busy == ML_IN_CALL && t->freeing &&
+	       t->gate == atomic_load_explicit(&ml_wiped->gate, memory_order_relaxed);
+}
+
+void ml_record_nested_free(enum ml_domain domain, const void *block, const void *caller)
+{
+	struct ml_thread *t = &ml_thread;
+
+	if (!block || !in_real_free(t))
+		return;
+	if (block != t->freeing && (const char *)block + DEBUG_HEADER_BYTES != t->freeing)
+		ml_record_free(t, domain, block, caller);
+	t->freeing = block;
+}
+
+void ml_record_nested_alloc(enum ml_domain domain, const void *block, uint64_t bytes, const void *caller)
+{
+	struct ml_thread *t = &ml_thread;
+
+	if (block && in_real_free(t) && !t->reallocating)
+		ml_record_alloc(t, domain, block, bytes, caller);
+}
+
 void ml_record_realloc_begin(struct ml_thread *t, enum ml_domain domain, const void *block, const void *caller)
 {
 	record_free(t, ML_RECORD_REALLOC_BEGIN, domain, block, caller);

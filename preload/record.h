@@ -14,6 +14,20 @@
 
 void ml_record_alloc(struct ml_thread *t, enum ml_domain domain, const void *block, uint64_t bytes, const void *caller);
 void ml_record_free(struct ml_thread *t, enum ml_domain domain, const void *block, const void *caller);
+
+/*
+ * For a free that found the guard held. At a lower layer it mostly is the very block that is being freed above, which must
+ * not be recorded twice: the same address or, under CPython's debug allocator, that of its header of two words
+ * (Objects/obmalloc.c, _PyMem_DebugRawFree). But tracemalloc frees what it knew of a block in the middle of that
+ * block's free; what is at another address is recorded. To be called before the real free; behind it the caller puts
+ * ml_thread.freeing back to what it was.
+ */
+void ml_record_nested_free(enum ml_domain domain, const void *block, const void *caller);
+
+/* The same for an allocation, when it has been made: in the middle of a free it is no part of that; in the middle of an
+   allocation or a realloc it is taken for a lower layer's. */
+void ml_record_nested_alloc(enum ml_domain domain, const void *block, uint64_t bytes, const void *caller);
+
 void ml_record_realloc_begin(struct ml_thread *t, enum ml_domain domain, const void *block, const void *caller);
 void ml_record_realloc_end(struct ml_thread *t, enum ml_outcome outcome, const void *block, uint64_t bytes);
 
