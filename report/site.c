@@ -623,7 +623,8 @@ void ml_sites_sort(struct ml_sites *s)
 		if (!is_empty(&s->lines[from]))
 			s->lines[to++] = s->lines[from];
 	s->lines_n = to;
-	qsort(s->lines, s->lines_n, sizeof(*s->lines), compare_lines);
+	if (s->lines_n)
+		qsort(s->lines, s->lines_n, sizeof(*s->lines), compare_lines);
 	for (from = 0; from < s->lines_n; from++) {
 		struct ml_function *f = &s->functions[s->lines[from].function];
 		if (!f->lines_n++)
@@ -640,7 +641,8 @@ void ml_sites_sort(struct ml_sites *s)
 		free(s->functions[from].name);
 	}
 	s->functions_n = kept;
-	qsort(s->functions, s->functions_n, sizeof(*s->functions), compare_functions);
+	if (s->functions_n)
+		qsort(s->functions, s->functions_n, sizeof(*s->functions), compare_functions);
 }
 
 void ml_sites_free(struct ml_sites *s)
