@@ -23,7 +23,7 @@ struct ml_ring;
 struct ml_thread {
 	uint32_t gate; /* equal to *ml_gate: this thread has a ring and recording is on */
 	uint32_t busy; /* enum ml_busy */
-	/* While the gates differ: how many more hooks pass before one looks at the state of the process. */
+	/* While nothing is being recorded: how many more hooks pass before one looks at the state of the process. */
 	uint32_t countdown;
 	uint32_t period; /* the countdown before this one, in a dormant process */
 	uint32_t early;  /* holds ml_process.early_lock */
@@ -60,8 +60,9 @@ void ml_enter_nested(struct ml_thread *t);
 static inline struct ml_thread *ml_enter(const void *caller)
 {
 	struct ml_thread *t = &ml_thread;
+	uint32_t gate = atomic_load_explicit(&ml_wiped->gate, memory_order_relaxed);
 
-	if (__builtin_expect(t->gate == atomic_load_explicit(&ml_wiped->gate, memory_order_relaxed), 1)) {
+	if (__builtin_expect(t->gate == gate, 1)) {
 		if (__builtin_expect(t->busy != ML_IDLE, 0)) {
 			ml_enter_nested(t);
 			return NULL;
@@ -70,7 +71,7 @@ static inline struct ml_thread *ml_enter(const void *caller)
 		atomic_signal_fence(memory_order_seq_cst);
 		return t;
 	}
-	if (--t->countdown)
+	if (!gate && --t->countdown)
 		return NULL;
 	return ml_enter_slow(t, caller);
 }
