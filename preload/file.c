@@ -23,6 +23,7 @@ struct mapping {
 #define DIRECTORY_BYTES 65536u
 #define EARLY_MAX (8u << 20)
 #define NAME_MAX_BYTES 64
+#define MAKING ".new" /* behind the name of a trace that is not whole yet; no reader looks at such files */
 
 static struct {
 	int fd; /* -1: no file (yet) */
@@ -47,7 +48,8 @@ static uint64_t round_up(uint64_t n, uint64_t unit)
 	return (n + unit - 1) / unit * unit;
 }
 
-/* A free descriptor number that programs don't trip over: high, but not so high that the kernel's table grows much. */
+/* A free descriptor number that programs don't trip over: the last that may be had, but not one so high that the kernel's
+   table grows much. */
 static int move_high(int fd)
 {
 	struct rlimit limit = {0, 0};
@@ -56,7 +58,7 @@ static int move_high(int fd)
 	ml_sys_getrlimit(RLIMIT_NOFILE, &limit);
 	number = limit.rlim_cur < 1024 ? (long)limit.rlim_cur : 1024;
 	/* F_DUPFD gives the lowest free number from its argument on. */
-	for (number -= 8; number > fd; number /= 2) {
+	for (long step = 1; (number -= step) > fd; step *= 2) {
 		high = ml_sys_fcntl(fd, F_DUPFD_CLOEXEC, number);
 		if (high >= 0) {
 			ml_sys_close(fd);
@@ -352,25 +354,37 @@ static bool prepare_directory(void)
 	       st.st_uid == ml_sys_getuid() && !(st.st_mode & 077);
 }
 
-/* Opens the first free name PID-STARTTIME-N.memline. */
-static bool open_new(void)
+/* The path of the trace and, while it is being made, of the file: a process may be killed before there is a trace in it. */
+static void name_file(unsigned image, char *making, size_t room)
+{
+	struct ml_text path;
+
+	ml_text_init(&path, file.path, sizeof file.path);
+	ml_text_add(&path, ml_options.directory);
+	ml_text_add(&path, "/");
+	file.name = file.path + path.used;
+	ml_text_add_number(&path, (uint64_t)ml_process.pid);
+	ml_text_add(&path, "-");
+	ml_text_add_number(&path, ml_process.start_ticks);
+	ml_text_add(&path, "-");
+	ml_text_add_number(&path, image);
+	ml_text_add(&path, ".memline");
+	ml_text_init(&path, making, room);
+	ml_text_add(&path, file.path);
+	ml_text_add(&path, MAKING);
+}
+
+/* Opens a file for the first free name PID-STARTTIME-N.memline. No other process can ask for the same names. */
+static bool open_new(char *making, size_t room)
 {
 	for (unsigned image = 0; image < 1u << 20; image++) {
-		struct ml_text path;
 		struct stat st;
 		int fd;
 
-		ml_text_init(&path, file.path, sizeof file.path);
-		ml_text_add(&path, ml_options.directory);
-		ml_text_add(&path, "/");
-		file.name = file.path + path.used;
-		ml_text_add_number(&path, (uint64_t)ml_process.pid);
-		ml_text_add(&path, "-");
-		ml_text_add_number(&path, ml_process.start_ticks);
-		ml_text_add(&path, "-");
-		ml_text_add_number(&path, image);
-		ml_text_add(&path, ".memline");
-		fd = ml_sys_open(file.path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+		name_file(image, making, room);
+		if (ml_sys_lstat(file.path, &st) != -ENOENT)
+			continue;
+		fd = ml_sys_open(making, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 		if (fd == -EEXIST)
 			continue;
 		if (fd < 0 || ml_sys_fstat(fd, &st))
@@ -426,10 +440,11 @@ static bool move_into_file(void)
 
 bool ml_file_create(void)
 {
+	char making[sizeof file.path + sizeof MAKING];
 	long error;
 	bool made;
 
-	if (!prepare_directory() || !open_new())
+	if (!prepare_directory() || !open_new(making, sizeof making))
 		return false;
 	made = ml_identity_write();
 	error = made ? allocate_all() : -ENOSPC;
@@ -439,8 +454,9 @@ bool ml_file_create(void)
 	} else if (error || !move_into_file()) {
 		made = false;
 	}
-	if (!made) {
-		ml_sys_unlink(file.path);
+	if (!made || ml_sys_rename(making, file.path)) {
+		made = false;
+		ml_sys_unlink(making);
 		ml_sys_close(file.fd);
 		file.fd = -1;
 	}
