@@ -1,20 +1,22 @@
-"""Gives every test that asks for `python` each interpreter in turn."""
-import os
-
+"""Gives every test that asks for `python` each interpreter in turn, or, if it is marked `few`, a few of them."""
 import interpreters
-import pytest
 
-PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# The ways in which CPython keeps its frames: as objects; as structs found by way of the C stack; as structs of the thread.
+FEW = ((3, 8), (3, 11), (3, 13))
 
 
 def pytest_configure(config):
-    build = os.path.join(PROJECT, os.environ.get("BUILD", "build"))
-    for name in ("libmemline.so", "memline"):
-        if not os.path.exists(os.path.join(build, name)):
-            pytest.exit(f"{build}/{name} is not there: type make", returncode=2)
+    config.addinivalue_line("markers", "few: runs under an interpreter of each kind, not under all")
+
+
+def few(found):
+    kinds = {each.version[:2]: each for each in found}
+    return [kinds[kind] for kind in FEW if kind in kinds] or found[-1:]
 
 
 def pytest_generate_tests(metafunc):
     if "python" in metafunc.fixturenames:
         found = [each for each in interpreters.find() if not each.free_threaded]
+        if metafunc.definition.get_closest_marker("few"):
+            found = few(found)
         metafunc.parametrize("python", found, ids=repr, scope="session")

@@ -75,7 +75,8 @@ int hazards_failures(long *out)
 	long *start = out;
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	char *mapped = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	void *block = malloc(100), *none = NULL;
+	void *volatile block = malloc(100);
+	void *none = NULL;
 	int anonymous = MAP_PRIVATE | MAP_ANONYMOUS;
 
 	FAILED(malloc(all));
