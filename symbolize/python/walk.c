@@ -59,29 +59,6 @@ static bool is_readable(const void *address, size_t bytes)
 }
 
 /*
- * The calling thread's own thread state. Until 3.11 the current one is that of whoever holds the GIL: if it isn't the one
- * that was first bound to this thread, then this thread doesn't hold the GIL, or it runs in a subinterpreter.
- */
-static const void *own_thread(const struct ml_abi *abi)
-{
-	const void *current = abi->current_thread(), *bound, *const *interpreters;
-
-	if (!abi->is.current_is_global)
-		return current ? current : abi->bound_thread();
-	bound = abi->bound_thread();
-	if (!current || current == bound)
-		return bound;
-	interpreters = (const void *const *)(abi->runtime + abi->is.at.runtime_interpreters);
-	if (interpreters[0] == interpreters[1])
-		return bound;
-	/* Another thread may free its state meanwhile. */
-	if (is_readable((const char *)current + abi->is.at.thread_id, sizeof(pthread_t)) &&
-	    (pthread_t)ml_load_word(current, abi->is.at.thread_id) == pthread_self())
-		return current;
-	return bound;
-}
-
-/*
  * Whether an object of so many bytes lies in the live part of the calling thread's C stack. glibc keeps a thread's
  * descriptor, which pthread_self() points to, at the upper end of its stack (nptl/allocatestack.c); but the first
  * thread's stack is the kernel's, above all that is mapped later.
@@ -93,6 +70,38 @@ static bool is_on_stack(const struct ml_abi *abi, uintptr_t stack_pointer, const
 
 	return (uintptr_t)object >= stack_pointer && (uintptr_t)object <= end && end - (uintptr_t)object >= bytes &&
 	       !((uintptr_t)object & 7);
+}
+
+/*
+ * Whether a thread state that may be another thread's, and be freed meanwhile, is in use by this thread. One that runs
+ * Python code has its _PyCFrame on its own stack; before there was that, who made it must do for an answer.
+ */
+static bool is_mine(const struct ml_abi *abi, const void *thread, uintptr_t stack_pointer)
+{
+	if (!is_readable(thread, abi->is.at.thread_id + sizeof(pthread_t)))
+		return false;
+	if (abi->is.has_cframe)
+		return is_on_stack(abi, stack_pointer, (const void *)ml_load_word(thread, abi->is.at.thread_frame), 1);
+	return (pthread_t)ml_load_word(thread, abi->is.at.thread_id) == pthread_self();
+}
+
+/*
+ * The calling thread's own thread state. Until 3.11 the current one is that of whoever holds the GIL: if it isn't the one
+ * that was first bound to this thread, then this thread doesn't hold the GIL, or it runs in a subinterpreter.
+ */
+static const void *own_thread(const struct ml_abi *abi, uintptr_t stack_pointer)
+{
+	const void *current = abi->current_thread(), *bound, *const *interpreters;
+
+	if (!abi->is.current_is_global)
+		return current ? current : abi->bound_thread();
+	bound = abi->bound_thread();
+	if (!current || current == bound)
+		return bound;
+	interpreters = (const void *const *)(abi->runtime + abi->is.at.runtime_interpreters);
+	if (interpreters[0] == interpreters[1]) /* there is the main interpreter alone */
+		return bound;
+	return is_mine(abi, current, stack_pointer) ? current : bound;
 }
 
 static bool is_shim(const struct ml_abi *abi, const void *frame)
@@ -196,7 +205,7 @@ static const void *checked(const struct ml_abi *abi, uintptr_t stack_pointer, co
 		return is_shim(abi, frame) ? frame : NULL;
 	if (believed)
 		return frame;
-	thread = own_thread(abi);
+	thread = own_thread(abi, stack_pointer);
 	if (!thread)
 		return NULL;
 	if (abi->is.at.thread_base && frame == (const void *)ml_load_word(thread, abi->is.at.thread_base))
@@ -243,7 +252,7 @@ static const void *top_of_cframe(const struct ml_abi *abi, const void *thread, u
 
 const void *ml_walk_top(const struct ml_abi *abi, uintptr_t stack_pointer)
 {
-	const void *thread = own_thread(abi), *frame;
+	const void *thread = own_thread(abi, stack_pointer), *frame;
 
 	if (!thread || is_over(abi, thread))
 		return NULL;
