@@ -23,7 +23,7 @@ struct mapping {
 #define DIRECTORY_BYTES 65536u
 #define EARLY_MAX (8u << 20)
 #define NAME_MAX_BYTES 64
-#define MAKING ".new" /* behind the name of a trace that is not whole yet; no reader looks at such files */
+#define MAKING ".new" /* behind the name of a file that holds no trace yet: its process may be killed before it does */
 
 static struct {
 	int fd; /* -1: no file (yet) */
@@ -31,6 +31,7 @@ static struct {
 	ino_t inode;
 	char path[sizeof ml_options.directory + NAME_MAX_BYTES];
 	const char *name; /* in path */
+	char making[sizeof ml_options.directory + NAME_MAX_BYTES + sizeof MAKING];
 	unsigned image;
 	struct ml_header *header;
 	struct ml_extent *entries; /* the part of the directory that is being filled */
@@ -354,8 +355,8 @@ static bool prepare_directory(void)
 	       st.st_uid == ml_sys_getuid() && !(st.st_mode & 077);
 }
 
-/* The path of the trace and, while it is being made, of the file: a process may be killed before there is a trace in it. */
-static void name_file(unsigned image, char *making, size_t room)
+/* Sets the path of the trace, and the one under which it is made. */
+static void name_file(unsigned image)
 {
 	struct ml_text path;
 
@@ -369,22 +370,22 @@ static void name_file(unsigned image, char *making, size_t room)
 	ml_text_add(&path, "-");
 	ml_text_add_number(&path, image);
 	ml_text_add(&path, ".memline");
-	ml_text_init(&path, making, room);
+	ml_text_init(&path, file.making, sizeof file.making);
 	ml_text_add(&path, file.path);
 	ml_text_add(&path, MAKING);
 }
 
 /* Opens a file for the first free name PID-STARTTIME-N.memline. No other process can ask for the same names. */
-static bool open_new(char *making, size_t room)
+static bool open_new(void)
 {
 	for (unsigned image = 0; image < 1u << 20; image++) {
 		struct stat st;
 		int fd;
 
-		name_file(image, making, room);
+		name_file(image);
 		if (ml_sys_lstat(file.path, &st) != -ENOENT)
 			continue;
-		fd = ml_sys_open(making, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+		fd = ml_sys_open(file.making, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 		if (fd == -EEXIST)
 			continue;
 		if (fd < 0 || ml_sys_fstat(fd, &st))
@@ -438,31 +439,6 @@ static bool move_into_file(void)
 	return true;
 }
 
-bool ml_file_create(void)
-{
-	char making[sizeof file.path + sizeof MAKING];
-	long error;
-	bool made;
-
-	if (!prepare_directory() || !open_new(making, sizeof making))
-		return false;
-	made = ml_identity_write();
-	error = made ? allocate_all() : -ENOSPC;
-	if (error == -EOPNOTSUPP || error == -ENOSYS) {
-		file.header->flags |= ML_FLAG_UNMAPPED;
-		made = true;
-	} else if (error || !move_into_file()) {
-		made = false;
-	}
-	if (!made || ml_sys_rename(making, file.path)) {
-		made = false;
-		ml_sys_unlink(making);
-		ml_sys_close(file.fd);
-		file.fd = -1;
-	}
-	return made;
-}
-
 /* Writes what was added to an extent that only grows: from the last page that was written to the first empty one. */
 static void sync_mapping(struct mapping *m)
 {
@@ -476,19 +452,48 @@ static void sync_mapping(struct mapping *m)
 	m->synced = end > m->synced ? end - sizeof zeros : end;
 }
 
+/* Brings a file that isn't mapped up to date; its rings only if they are asked for. */
+static void sync_all(bool rings)
+{
+	for (uint32_t i = 0; i < file.mapping_count; i++) {
+		struct mapping *m = &file.mappings[i];
+		if (m->kind != ML_EXTENT_RING)
+			sync_mapping(m);
+		else if (rings)
+			write_all(m, 0, m->bytes);
+	}
+	write_all(&file.mappings[0], 0, 4096); /* the header changes in place */
+}
+
+bool ml_file_create(void)
+{
+	long error;
+	bool made;
+
+	if (!prepare_directory() || !open_new())
+		return false;
+	made = ml_identity_write();
+	error = made ? allocate_all() : -ENOSPC;
+	if (error == -EOPNOTSUPP || error == -ENOSYS) {
+		file.header->flags |= ML_FLAG_UNMAPPED;
+		sync_all(true);
+	} else if (error || !move_into_file()) {
+		made = false;
+	}
+	if (!made || ml_sys_rename(file.making, file.path)) {
+		made = false;
+		ml_sys_unlink(file.making);
+		ml_sys_close(file.fd);
+		file.fd = -1;
+	}
+	return made;
+}
+
 void ml_file_sync(bool last)
 {
 	ml_lock_take(&ml_process.lock);
-	if (file.fd >= 0 && !is_mapped() && descriptor() >= 0) {
-		for (uint32_t i = 0; i < file.mapping_count; i++) {
-			struct mapping *m = &file.mappings[i];
-			if (m->kind != ML_EXTENT_RING)
-				sync_mapping(m);
-			else if (last)
-				write_all(m, 0, m->bytes);
-		}
-		write_all(&file.mappings[0], 0, 4096); /* the header changes in place */
-	}
+	if (file.fd >= 0 && !is_mapped() && descriptor() >= 0)
+		sync_all(last);
 	ml_lock_drop(&ml_process.lock);
 }
 

@@ -134,6 +134,11 @@ static inline long ml_sys_mkdir(const char *path, int mode)
 	return ml_syscall(SYS_mkdirat, AT_FDCWD, (long)path, mode, 0, 0, 0);
 }
 
+static inline long ml_sys_rename(const char *from, const char *to)
+{
+	return ml_syscall(SYS_renameat, AT_FDCWD, (long)from, AT_FDCWD, (long)to, 0, 0);
+}
+
 static inline long ml_sys_unlink(const char *path)
 {
 	return ml_syscall(SYS_unlinkat, AT_FDCWD, (long)path, 0, 0, 0, 0);
