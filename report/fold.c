@@ -299,7 +299,8 @@ static void fold_protect(struct ml_fold *f, const struct ml_moment *m)
 			cut(f, at);
 			continue;
 		}
-		cut(f, end);
+		if (mapping->end > end)
+			cut(f, end);
 		mapping->class = ML_MAPPING_LIVE;
 		mapping->born = ++f->state->births;
 		mapping->node = e->node;
