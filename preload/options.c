@@ -22,7 +22,8 @@ static bool take_directory(const char *text)
 	ml_text_init(&path, ml_options.directory, sizeof ml_options.directory);
 	if (text[0] != '/') {
 		char here[VALUE_MAX];
-		if (ml_sys_getcwd(here, sizeof here) <= 0)
+		/* The kernel says "(unreachable)/…" of a directory outside the root. */
+		if (ml_sys_getcwd(here, sizeof here) <= 0 || here[0] != '/')
 			return false;
 		ml_text_add(&path, here);
 		ml_text_add(&path, "/");
@@ -92,7 +93,7 @@ static bool take_max_nodes(const char *text)
 {
 	uint64_t nodes;
 
-	if (!take_size(text, &nodes) || !nodes || nodes > 1u << 26)
+	if (!take_size(text, &nodes) || !nodes || nodes > ML_NODES_MAX)
 		return false;
 	ml_options.max_nodes = (uint32_t)nodes;
 	return true;
@@ -198,8 +199,7 @@ void ml_options_read(char **environment)
 			options[i].take(options[i].text);
 		read_option(&options[i], values[i], environment);
 	}
-	if (!options[OPTIONS - 1].text[0])
-		options[OPTIONS - 1].text = ml_options.directory;
+	options[OPTIONS - 1].text = ml_options.directory;
 }
 
 void ml_options_each(void (*each)(void *context, const char *key, const char *value), void *context)

@@ -27,6 +27,9 @@ struct ml_options {
 
 #define ML_KEEP_FREE_AUTO UINT64_MAX
 
+/* The largest max_nodes. */
+#define ML_NODES_MAX (1u << 26)
+
 /* The options in force. Read once by ml_options_read(). */
 extern struct ml_options ml_options;
 

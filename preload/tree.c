@@ -10,7 +10,10 @@
 #include "symbolize/python/code.h"
 #include "trace/put.h"
 
-#define CHUNKS_MAX ((1u << 26) / ML_NODES_PER_EXTENT + 2)
+/* Nodes beyond MEMLINE_MAX_NODES, for frames under <truncated>. */
+#define RESERVE(max_nodes) ((max_nodes) / 4 + 2)
+
+#define CHUNKS_MAX ((ML_NODES_MAX + RESERVE(ML_NODES_MAX)) / ML_NODES_PER_EXTENT + 1)
 #define TEXT_MAX 16384u
 #define DEFS_BYTES 65536u
 
@@ -153,20 +156,22 @@ static uint32_t find_or_add(uint32_t parent, uint32_t subject, uint64_t place)
 	return id ? id : add_node(parent, subject, place);
 }
 
-/* The tree is full: the frame keeps its place under <truncated>, for which a quarter more nodes are set aside. */
-static uint32_t add_truncated(uint32_t subject, uint64_t place)
+/* The tree is full: a Python frame keeps its place under <truncated>, a native one stays on the frame that called it. */
+static uint32_t add_truncated(uint32_t parent, uint32_t subject, uint64_t place)
 {
-	uint32_t mark = find_or_add(0, ML_SUBJECT(ML_NODE_MARK, ML_MARK_TRUNCATED), 0), id;
+	uint32_t under = parent, id;
 
 	ml_process_count(ML_COUNTER_TRUNCATED_STACKS, 1);
-	if (!mark)
+	if (!parent || ML_SUBJECT_KIND(subject) != ML_NODE_NATIVE)
+		under = find_or_add(0, ML_SUBJECT(ML_NODE_MARK, ML_MARK_TRUNCATED), 0);
+	if (!under)
 		return 0;
-	id = find_node(atomic_load_explicit(&tree.index, memory_order_relaxed), mark, subject, place);
+	id = find_node(atomic_load_explicit(&tree.index, memory_order_relaxed), under, subject, place);
 	if (id)
 		return id;
-	if (tree.nodes > ml_options.max_nodes + ml_options.max_nodes / 4 + 2)
-		return mark;
-	return add_node(mark, subject, place);
+	if (tree.nodes > ml_options.max_nodes + RESERVE(ml_options.max_nodes))
+		return under;
+	return add_node(under, subject, place);
 }
 
 uint32_t ml_tree_node(uint32_t parent, uint32_t subject, uint64_t place)
@@ -179,7 +184,7 @@ uint32_t ml_tree_node(uint32_t parent, uint32_t subject, uint64_t place)
 	id = find_node(atomic_load_explicit(&tree.index, memory_order_relaxed), parent, subject, place);
 	if (!id)
 		id = tree.nodes <= ml_options.max_nodes ? add_node(parent, subject, place)
-							: add_truncated(subject, place);
+							: add_truncated(parent, subject, place);
 	ml_lock_drop(&ml_process.lock);
 	return id;
 }
@@ -245,8 +250,8 @@ static void write_code(uint32_t id, const struct ml_code_text *t)
 
 static bool grow_contents(void)
 {
-	uint32_t mask = tree.contents_mask * 2 + 1;
-	struct content *more;
+	uint32_t mask = tree.contents_mask * 2 + 1, old_mask;
+	struct content *more, *old;
 
 	if (tree.code_ids <= tree.contents_mask / 2)
 		return true;
@@ -261,9 +266,11 @@ static bool grow_contents(void)
 			to++;
 		more[to & mask] = tree.contents[i];
 	}
-	ml_sys_munmap(tree.contents, (tree.contents_mask + (uint64_t)1) * sizeof *more);
+	old = tree.contents;
+	old_mask = tree.contents_mask;
 	tree.contents = more;
 	tree.contents_mask = mask;
+	ml_sys_munmap(old, (old_mask + (uint64_t)1) * sizeof *old);
 	return true;
 }
 
@@ -366,7 +373,7 @@ static uint32_t find_code(const void *code, uint64_t fingerprint)
 	struct seen_code *slot = slot_of(atomic_load_explicit(&tree.codes, memory_order_acquire), code);
 	uint32_t id;
 
-	if (!atomic_load_explicit(&slot->code, memory_order_relaxed))
+	if (atomic_load_explicit(&slot->code, memory_order_acquire) != code)
 		return UINT32_MAX;
 	id = atomic_load_explicit(&slot->id, memory_order_acquire);
 	if (!id || atomic_load_explicit(&slot->fingerprint, memory_order_relaxed) != fingerprint)

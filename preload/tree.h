@@ -10,8 +10,8 @@
 #include "symbolize/native/modules.h"
 #include "trace/format.h"
 
-/* The node of a frame under parent. Where the tree is full: the frame under a node that says so (once more than
-   MEMLINE_MAX_NODES distinct frames can overflow as well: then that node itself). 0: there is no memory. */
+/* The node of a frame under parent. Where the tree is full: a Python frame under a node that says so, a native one under
+   its parent all the same; once these overflow as well, what the frame would have stood under. 0: there is no memory. */
 uint32_t ml_tree_node(uint32_t parent, uint32_t subject, uint64_t place);
 
 /* The id of a code object, which is described at first sight. UINT32_MAX: it can't be read. */
