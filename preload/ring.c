@@ -53,6 +53,8 @@ static void start_piece(struct ml_ring *r, uint32_t sequence)
 	r->first_ns = r->ns;
 	r->first_tid = r->tid;
 	ml_ring_commit(r, events);
+	/* Nothing of the old piece may be overwritten while the state still counts it in. */
+	atomic_signal_fence(memory_order_seq_cst);
 	ml_ring_commit(r, ml_put_base(events, r->turn, r->ns, (uint32_t)r->tid));
 }
 
@@ -173,8 +175,10 @@ static void tick(struct ml_ring *r)
 
 uint8_t *ml_ring_attend(struct ml_ring *r, bool look)
 {
-	if (r->at > r->full && !flush(r))
+	if (r->at > r->full && !flush(r)) {
+		r->countdown = 1; /* so that the next event comes here as well */
 		return NULL;
+	}
 	if (!r->countdown) {
 		tick(r);
 		look = true;
