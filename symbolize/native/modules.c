@@ -210,10 +210,11 @@ static const struct ml_module *known(const struct ml_modules *m, const struct ml
 		return ml_modules_get(m, id);
 	for (id = 1; id <= count; id++) {
 		const struct ml_module *module = ml_modules_get(m, id);
+		bool here = same_place(module, d);
 
-		if (!same_file(module, d))
+		if ((*twin && !here) || !same_file(module, d))
 			continue;
-		if (same_place(module, d))
+		if (here)
 			return module;
 		*twin = module;
 	}

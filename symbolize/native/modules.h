@@ -30,7 +30,7 @@ struct ml_module {
 };
 
 #define ML_MODULES_PER_BLOCK 256u
-#define ML_MODULES_MAX (256u * ML_MODULES_PER_BLOCK)
+#define ML_MODULES_MAX (64u * ML_MODULES_PER_BLOCK)
 
 struct ml_module_texts;
 struct ml_module_segments;

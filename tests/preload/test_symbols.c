@@ -99,6 +99,7 @@ START_TEST(test_hash)
 	ck_assert_uint_eq((uintptr_t)ml_symbols_in(&o, "absolute_symbol"), 0x1234);
 	ck_assert_ptr_eq(dlsym(handle, "absolute_symbol"), (void *)0x1234);
 	ck_assert_ptr_null(ml_symbols_in(&o, "thread_symbol"));
+	ck_assert_ptr_null(ml_symbols_in(&o, "second_thread_symbol"));
 	ck_assert_ptr_null(ml_symbols_in(&o, "hidden_function"));
 	ck_assert_ptr_null(ml_symbols_in(&o, "missing_function"));
 	ck_assert_ptr_null(ml_symbols_in(&o, ""));
@@ -154,7 +155,7 @@ END_TEST
 
 static int resolved;
 
-/* Here calls_indirect.so is in the loader's list, and is being relocated. */
+/* Here the object that calls the indirect function is in the loader's list, and is being relocated. */
 static void look_at_half_loaded(void)
 {
 	struct ml_object o;
@@ -169,12 +170,13 @@ static void look_at_half_loaded(void)
 
 START_TEST(test_half_loaded)
 {
+	static const char *const paths[] = {OBJECT("calls_indirect"), OBJECT("calls_indirect_by_data")};
 	void *first = open_object(OBJECT("indirect"), RTLD_NOW | RTLD_GLOBAL), *second;
 	void (**on_resolve)(void) = (void (**)(void))dlsym(first, "on_resolve");
 	struct ml_object o;
 
 	*on_resolve = look_at_half_loaded;
-	second = open_object(OBJECT("calls_indirect"), RTLD_NOW | RTLD_LOCAL);
+	second = open_object(paths[_i], RTLD_NOW | RTLD_LOCAL);
 	ck_assert_int_eq(resolved, 1);
 	*on_resolve = NULL;
 	ck_assert_int_eq(ml_symbols_object_with("calls_indirect", &o), 0);
@@ -367,7 +369,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tests, test_versions);
 	tcase_add_test(tests, test_local);
 	tcase_add_test(tests, test_indirect);
-	tcase_add_test(tests, test_half_loaded);
+	tcase_add_loop_test(tests, test_half_loaded, 0, 2);
 	tcase_add_loop_test(tests, test_every_symbol, 0, 3);
 	tcase_add_test(tests, test_next);
 	tcase_add_test(tests, test_program_copy);

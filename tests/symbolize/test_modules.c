@@ -216,7 +216,7 @@ START_TEST(test_come_and_go)
 	ck_assert_uint_eq(find(a.function), 0);
 	ck_assert_str_eq(ml_modules_get(&modules, id)->path, OBJECT("twin_a"));
 
-	/* Back where it was, it is the module that it was. */
+	/* Back where it was, it is the module that it was; elsewhere it is another, of the same file. */
 	function = a.function;
 	a = load_at(OBJECT("twin_a"), function);
 	ck_assert_uint_eq(refresh(), 0);
@@ -274,7 +274,7 @@ START_TEST(test_file_replaced)
 }
 END_TEST
 
-#define MANY 500
+#define MANY 100
 
 START_TEST(test_many)
 {
@@ -292,8 +292,8 @@ START_TEST(test_many)
 		snprintf(command, sizeof(command), "cp '%s' %s", OBJECT("twin_a"), path);
 		ck_assert_int_eq(system(command), 0);
 		many[i] = load(path);
-		if (i % 100 == 99)
-			ck_assert_uint_eq(refresh(), 100);
+		if (i % 20 == 19)
+			ck_assert_uint_eq(refresh(), 20);
 	}
 	dl_iterate_phdr(check_segments, &visited);
 	ck_assert_uint_eq(visited, first + MANY);
@@ -400,7 +400,7 @@ START_TEST(test_readers)
 	atomic_store(&flapping, (uintptr_t)a.function);
 	for (i = 0; i < 2; i++)
 		ck_assert_int_eq(pthread_create(&thread[i], NULL, read_on, &finds[i]), 0);
-	for (i = 0; i < 1000; i++) {
+	for (i = 0; i < 300; i++) {
 		dlclose(a.handle);
 		refresh();
 		a = load(i % 2 ? OBJECT("twin_a") : OBJECT("twin_b"));

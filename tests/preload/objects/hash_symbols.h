@@ -10,7 +10,7 @@
 TEN(1) TEN(2) TEN(3) TEN(4) TEN(5) TEN(6) TEN(7) TEN(8) TEN(9)
 
 int data_symbol = 41;
-_Thread_local int thread_symbol = 42;
+_Thread_local int thread_symbol = 42, second_thread_symbol = 42;
 
 int weak_function(void);
 __attribute__((weak)) int weak_function(void)
