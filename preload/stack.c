@@ -58,6 +58,15 @@ static inline void read_link(struct ml_link *l, const void *frame)
 	}
 }
 
+/* The same for a frame that may be new. Where code objects have no number of their own, its code may be another one at the
+   address, with its parts at the addresses of the former's too. */
+static inline void read_new_link(struct ml_link *l, const void *frame)
+{
+	read_link(l, frame);
+	if (!abi()->is.at.code_version)
+		l->id = NONE;
+}
+
 /* Whether the frame is at the position that the link has of it. */
 static inline bool same_position(const struct ml_link *l)
 {
@@ -65,16 +74,15 @@ static inline bool same_position(const struct ml_link *l)
 	       (!abi()->is.instr_unit || ml_frame_code(abi(), l->frame) == l->code);
 }
 
-/* The id of a link's code. The address of its line table shows nearly every time when another code object has taken its
-   place; that two successive ones lie at the same address with their tables at the same address, and that one thread runs
-   both in the same frame without an event between them, is left to chance. */
+/* The id of a link's code. A version of 0 where there are versions: they have run out. */
 static inline uint32_t code_id(struct ml_link *l)
 {
-	uintptr_t table = ml_load_word(l->code, abi()->is.at.code_table);
+	const uint32_t version_at = abi()->is.at.code_version;
+	uint32_t version = version_at ? (uint32_t)ml_load_int(l->code, version_at) : 0;
 
-	if (l->id == NONE || l->table != table) {
+	if (l->id == NONE || l->version != version || (version_at && !version)) {
 		l->id = ml_tree_code(l->code);
-		l->table = table;
+		l->version = version;
 	}
 	return l->id;
 }
@@ -100,7 +108,7 @@ static uint32_t parent_of(const struct ml_stack *s, uint32_t index)
 /* Gives nodes to the links from index on; those below have theirs. False: the stack holds a frame that is none. */
 static bool intern(struct ml_stack *s, uint32_t index)
 {
-	uint32_t parent = parent_of(s, index);
+	uint32_t parent = parent_of(s, index), caller = index ? s->links[index - 1].node : 0;
 
 	for (; index < s->depth; index++) {
 		struct ml_link *l = &s->links[index];
@@ -109,7 +117,8 @@ static bool intern(struct ml_stack *s, uint32_t index)
 			return false;
 		if (index == ML_STACK_NODES)
 			parent = parent_of(s, index + 1);
-		l->node = kind == ML_FRAME_SHIM ? parent : python_node(parent, l);
+		l->node = kind == ML_FRAME_SHIM ? caller : python_node(parent, l);
+		caller = l->node;
 		if (index < ML_STACK_NODES)
 			parent = l->node;
 	}
@@ -129,10 +138,14 @@ static uint32_t give_up(struct ml_stack *s)
 static uint32_t innermost_only(const void *top)
 {
 	struct ml_link l = {.code = NULL};
+	enum ml_frame_kind kind = ML_FRAME_SHIM;
 
-	read_link(&l, top);
 	ml_process_count(ML_COUNTER_DEEP_STACKS, 1);
-	if (ml_frame_kind(abi(), l.frame, l.code) != ML_FRAME_PYTHON)
+	for (const void *f = top; f && kind == ML_FRAME_SHIM; f = ml_frame_previous(abi(), f)) {
+		read_link(&l, f);
+		kind = ml_frame_kind(abi(), l.frame, l.code);
+	}
+	if (kind != ML_FRAME_PYTHON)
 		return 0;
 	return python_node(ml_tree_node(0, ML_SUBJECT(ML_NODE_MARK, ML_MARK_DEEPER), 0), &l);
 }
@@ -153,7 +166,7 @@ static uint32_t walk_whole(struct ml_stack *s, const void *top)
 	for (const void *f = top; depth && f; f = ml_frame_previous(abi(), f)) {
 		struct ml_link *l = &s->links[--depth];
 		if (depth >= known || l->frame != f || !same_position(l)) {
-			read_link(l, f);
+			read_new_link(l, f);
 			changed = depth;
 		}
 		s->depth++;
@@ -229,10 +242,12 @@ uint32_t ml_stack_python(struct ml_stack *s)
 		return walk_whole(s, top);
 	s->depth = index + 1;
 	if (pushed) {
-		if (!grow(s, s->depth + pushed, s->depth))
+		if (!grow(s, s->depth + pushed, s->depth)) {
+			s->depth = changed; /* what is above has new positions, but the nodes of the old ones */
 			return walk_whole(s, top);
+		}
 		while (pushed)
-			read_link(&s->links[s->depth++], above[--pushed]);
+			read_new_link(&s->links[s->depth++], above[--pushed]);
 	}
 	if (changed == s->depth)
 		return s->links[changed - 1].node;

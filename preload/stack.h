@@ -16,9 +16,9 @@ struct ml_link {
 	const void *frame;
 	uintptr_t instr;  /* as ml_frame_instr() gives it */
 	const void *code;
-	uintptr_t table; /* the code's line table */
-	uint32_t id;     /* of the code, as long as the table is that one; UINT32_MAX: not known */
-	uint32_t node;   /* a shim has that of its caller */
+	uint32_t version; /* co_version of the code, which no other one has; 0 where there is none */
+	uint32_t id;      /* of the code with that version; UINT32_MAX: not known */
+	uint32_t node;    /* a shim has that of its caller */
 };
 
 /* A caller of the allocator under a Python stack: the node that was found for it. */
