@@ -156,20 +156,6 @@ static bool is_on_data_stack(const struct ml_abi *abi, const void *thread, const
 	return false;
 }
 
-/* The newest frame on the thread's data stack, or NULL. */
-static const void *newest_on_data_stack(const struct ml_abi *abi, const void *thread)
-{
-	const struct chunk *chunk = (const struct chunk *)ml_load_word(thread, abi->is.at.thread_chunk);
-	const uintptr_t *end = (const uintptr_t *)ml_load_word(thread, abi->is.at.thread_chunk + sizeof(chunk));
-	const uintptr_t *at, *newest = NULL;
-
-	if (!chunk)
-		return NULL;
-	for (at = first_in_chunk(chunk); at && at < end; at = next_on_data_stack(abi, at))
-		newest = at;
-	return at == end ? newest : NULL;
-}
-
 /* Whether this address, which may be anything, is that of the frame in a generator that is on some stack. */
 static bool is_in_running_generator(const struct ml_abi *abi, const void *frame)
 {
@@ -213,6 +199,27 @@ static const void *checked(const struct ml_abi *abi, uintptr_t stack_pointer, co
 	return is_on_data_stack(abi, thread, frame) || is_in_running_generator(abi, frame) ? frame : NULL;
 }
 
+/*
+ * The newest frame on the thread's data stack: where the _PyCFrame is lost, the innermost frame but for generators. One
+ * that is made ready for a call is there before it is linked to its caller, with whatever was in that place before.
+ */
+static const void *newest_on_data_stack(const struct ml_abi *abi, uintptr_t stack_pointer, const void *thread)
+{
+	const struct chunk *chunk = (const struct chunk *)ml_load_word(thread, abi->is.at.thread_chunk);
+	const uintptr_t *end = (const uintptr_t *)ml_load_word(thread, abi->is.at.thread_chunk + sizeof(chunk));
+	const uintptr_t *at, *newest = NULL;
+	const void *previous;
+
+	if (!chunk)
+		return NULL;
+	for (at = first_in_chunk(chunk); at && at < end; at = next_on_data_stack(abi, at))
+		newest = at;
+	if (!newest || at != end)
+		return NULL;
+	previous = (const void *)ml_load_word(newest, abi->is.at.frame_previous);
+	return !previous || checked(abi, stack_pointer, previous, false) ? newest : NULL;
+}
+
 const void *ml_walk_previous_careful(const struct ml_abi *abi, const void *frame)
 {
 	const void *previous = (const void *)ml_load_word(frame, abi->is.at.frame_previous);
@@ -235,19 +242,22 @@ static bool is_over(const struct ml_abi *abi, const void *thread)
 
 /*
  * A thread that runs Python code has its _PyCFrame in a C frame of _PyEval_EvalFrameDefault, on its own stack; any other
- * uses the one in the thread state itself, which then has no frame.
+ * uses the one in the thread state itself, which then has no frame. One that is elsewhere is that of a greenlet that has
+ * just been left, or this thread has changed to another stack.
  */
 static const void *top_of_cframe(const struct ml_abi *abi, const void *thread, uintptr_t stack_pointer)
 {
 	const void *cframe = (const void *)ml_load_word(thread, abi->is.at.thread_frame), *frame;
 
-	if (!is_on_stack(abi, stack_pointer, cframe, abi->is.at.cframe_frame + sizeof(frame)))
-		return NULL;
-	frame = (const void *)ml_load_word(cframe, abi->is.at.cframe_frame);
-	if (!__atomic_load_n(&abi->careful, __ATOMIC_RELAXED))
-		return frame;
-	frame = checked(abi, stack_pointer, frame, false);
-	return frame ? frame : newest_on_data_stack(abi, thread);
+	if (is_on_stack(abi, stack_pointer, cframe, abi->is.at.cframe_frame + sizeof(frame))) {
+		frame = (const void *)ml_load_word(cframe, abi->is.at.cframe_frame);
+		if (!__atomic_load_n(&abi->careful, __ATOMIC_RELAXED))
+			return frame;
+		frame = checked(abi, stack_pointer, frame, false);
+		if (frame)
+			return frame;
+	}
+	return newest_on_data_stack(abi, stack_pointer, thread);
 }
 
 const void *ml_walk_top(const struct ml_abi *abi, uintptr_t stack_pointer)

@@ -718,10 +718,11 @@ def version():
         raise Different("%r" % walker.walker_version())
 
 
-@case
-def not_finalizing():
+def at_exit():
+    """Exit handlers run before the interpreter begins to finalize."""
     if walker.walker_finalizing():
-        raise Different("finalizing while it runs")
+        raise Different("finalizing in an exit handler")
+    here()
 
 
 def run(function):
@@ -746,7 +747,7 @@ class AtTheEnd:
 def main():
     for function in CASES:
         run(function)
-    atexit.register(run, not_finalizing)
+    atexit.register(run, at_exit)
     sys.stdout.flush()
     sys.stdout.reconfigure(line_buffering=True)
 
