@@ -262,21 +262,27 @@ bool ml_file_start(void)
 	return true;
 }
 
-void ml_file_forget(void)
+static void drop_descriptor(void)
 {
-	for (uint32_t i = 0; i < file.mapping_count; i++)
-		ml_sys_munmap(file.mappings[i].memory, file.mappings[i].bytes);
-	file.mapping_count = 0;
 	if (file.fd >= 0 && is_ours(file.fd))
 		ml_sys_close(file.fd);
 	file.fd = -1;
 }
 
+void ml_file_forget(void)
+{
+	for (uint32_t i = 0; i < file.mapping_count; i++)
+		ml_sys_munmap(file.mappings[i].memory, file.mappings[i].bytes);
+	file.mapping_count = 0;
+	drop_descriptor();
+}
+
 void ml_file_detach(void)
 {
-	if (!is_mapped())
-		return;
-	for (uint32_t i = 0; i < file.mapping_count; i++) {
+	bool mapped = is_mapped();
+
+	drop_descriptor();
+	for (uint32_t i = 0; mapped && i < file.mapping_count; i++) {
 		struct mapping *m = &file.mappings[i];
 		void *p = ml_sys_mmap(m->memory, m->bytes, PROT_READ | PROT_WRITE,
 				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
@@ -504,7 +510,7 @@ struct ml_header *ml_file_header(void)
 
 const char *ml_file_name(void)
 {
-	return file.fd >= 0 ? file.name : "";
+	return file.name;
 }
 
 unsigned ml_file_image(void)

@@ -20,7 +20,8 @@ bool ml_file_start(void);
 /* Drops the memory of a trace that is given up. In a forked child the file, if any, stays the parent's. */
 void ml_file_forget(void);
 
-/* In a forked child, before anything may be written: no mapping leads to the parent's file any more. */
+/* In a forked child, before anything may be written: neither mapping nor descriptor leads to the parent's file any more.
+   A record that the fork has interrupted goes nowhere. */
 void ml_file_detach(void);
 
 /* A new extent of at least bytes (rounded up to pages), zeroed, in memory; NULL if it can't be had. */
