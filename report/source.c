@@ -196,7 +196,7 @@ int ml_source_block_end(const struct ml_source *s, int first_line)
 {
 	struct statement statement = {0};
 	int line, column, outer = 0, last = first_line;
-	bool head = true; /* decorators, and the line with "def" or "class" */
+	bool head = true; /* before the line with "def" or "class": only decorators come before it */
 	const char *text;
 	size_t bytes, at;
 
@@ -209,7 +209,7 @@ int ml_source_block_end(const struct ml_source *s, int first_line)
 				continue;
 			if (!head && column <= outer)
 				break;
-			head = head && text[at] == '@';
+			head = text[at] == '@';
 		}
 		read_line(&statement, text, bytes);
 		last = line;
