@@ -162,6 +162,10 @@ static void after_fork(void)
 	if (state() < ML_EARLY || ml_process.pid == ml_sys_getpid())
 		return; /* nothing to do, or an earlier handler has allocated and so done it */
 	ml_file_detach();
+	/* Held by a thread that is gone, or by this one, which then drops them once more. */
+	ml_lock_reset(&ml_process.lock);
+	ml_lock_reset(&ml_process.early_lock);
+	atomic_store(&asking_loader, false);
 	atomic_store(&ml_wiped->gate, 0);
 	atomic_store(&ml_wiped->alive, 0);
 }
@@ -188,7 +192,7 @@ static void start_tracking(struct ml_object *object, bool late)
 		return;
 	}
 	ml_modules_init(&ml_process.modules, ml_sys_pages, ml_identity_program());
-	ml_process_new_modules();
+	ml_modules_refresh(&ml_process.modules, ml_tree_module, NULL);
 	pthread_atfork(NULL, NULL, after_fork);
 	open_gate();
 	if (ml_process.python)
@@ -218,19 +222,18 @@ static void become_child(void)
 		ml_tree_module(NULL, ml_modules_get(&ml_process.modules, id));
 }
 
-/* Looks whether CPython has come. Not before it is relocated: none of its functions can be called until then. */
+/* Looks whether CPython has come. Not before it is relocated: none of its functions can be called until then.
+   asking_loader is held, so that one thread alone starts the tracking. */
 static void look_for_python(struct ml_thread *t)
 {
 	struct ml_object object;
 
-	if (ml_symbols_object_with("PyGILState_GetThisThreadState", &object)) {
-		atomic_store(&asking_loader, false);
+	if (ml_symbols_object_with("PyGILState_GetThisThreadState", &object))
 		return;
-	}
 	if (!ml_symbols_relocated(&object)) {
 		ml_process.loader_seen = 0;
 		t->period = 1;
-	} else if (state() == ML_DORMANT) {
+	} else if (state() == ML_DORMANT) { /* nobody came first */
 		start_tracking(&object, true);
 	}
 }
@@ -240,14 +243,11 @@ static void poll_dormant(struct ml_thread *t)
 	t->period = t->period ? t->period * 2 : 1;
 	if (t->period > DORMANT_PERIOD)
 		t->period = DORMANT_PERIOD;
-	t->busy = ML_IN_RECORD;
 	if (!atomic_exchange(&asking_loader, true)) {
-		bool changed = ml_symbols_changed(&ml_process.loader_seen);
-		atomic_store(&asking_loader, false);
-		if (changed)
+		if (ml_symbols_changed(&ml_process.loader_seen))
 			look_for_python(t);
+		atomic_store(&asking_loader, false);
 	}
-	t->busy = ML_IDLE;
 	t->countdown = t->period;
 }
 
@@ -257,19 +257,19 @@ static struct ml_thread *attach(struct ml_thread *t)
 	uint32_t gate = atomic_load(&ml_wiped->gate);
 	bool early = state() == ML_EARLY || state() == ML_WAITING;
 
-	t->busy = ML_IN_RECORD;
+	if (!gate)
+		return NULL; /* stopped meanwhile, or just forked by a signal handler */
 	if (early)
 		ml_lock_take(&ml_process.early_lock);
-	t->ring = ml_ring_open(ml_sys_gettid());
+	/* In a child of vfork the memory is the parent's, whose thread must not be taken for one with the child's number. */
+	t->ring = ml_process.pid == ml_sys_getpid() ? ml_ring_open(ml_sys_gettid()) : NULL;
 	if (early)
 		ml_lock_drop(&ml_process.early_lock);
 	if (!t->ring) {
 		ml_process_count(ML_COUNTER_DROPPED_NO_RING, 1);
-		t->busy = ML_IDLE;
 		return NULL;
 	}
 	t->gate = gate;
-	t->busy = ML_IN_CALL;
 	return t;
 }
 
@@ -279,17 +279,11 @@ void ml_enter_nested(struct ml_thread *t)
 		ml_process_count(ML_COUNTER_DROPPED_SIGNAL, 1);
 }
 
-struct ml_thread *ml_enter_slow(struct ml_thread *t, const void *caller)
+/* Where recording is off or the thread is new: NULL, or the thread with its ring. The guard is held. */
+static struct ml_thread *enter_new(struct ml_thread *t)
 {
-	(void)caller;
-	t->countdown = 1;
-	if (t->busy != ML_IDLE)
-		return NULL;
-	if (state() > ML_DORMANT && !atomic_load(&ml_wiped->alive)) {
-		t->busy = ML_IN_RECORD;
+	if (state() > ML_DORMANT && !atomic_load(&ml_wiped->alive))
 		become_child();
-		t->busy = ML_IDLE;
-	}
 	switch (state()) {
 	case ML_INERT:
 		t->countdown = UINT32_MAX;
@@ -308,19 +302,35 @@ struct ml_thread *ml_enter_slow(struct ml_thread *t, const void *caller)
 	return NULL;
 }
 
+struct ml_thread *ml_enter_slow(struct ml_thread *t, const void *caller)
+{
+	struct ml_thread *entered;
+
+	(void)caller;
+	t->countdown = 1;
+	if (t->busy != ML_IDLE)
+		return NULL;
+	t->busy = ML_IN_RECORD;
+	atomic_signal_fence(memory_order_seq_cst);
+	entered = enter_new(t);
+	atomic_signal_fence(memory_order_seq_cst);
+	t->busy = entered ? ML_IN_CALL : ML_IDLE;
+	return entered;
+}
+
 void ml_process_end(int status)
 {
 	struct ml_thread *t = ml_enter(NULL);
 	struct ml_header *h = ml_file_header();
 
+	if (t)
+		t->busy = ML_IN_RECORD;
 	if (t && state() == ML_RECORDING)
 		ml_ring_attend(t->ring, true);
 	/* A child of vfork that could not exec ends here too, in its parent's memory. */
 	if (state() >= ML_RECORDING && atomic_load(&ml_wiped->alive) && ml_process.pid == ml_sys_getpid()) {
 		h->exit_status = status;
 		__atomic_store_n(&h->end, ML_END_EXIT, __ATOMIC_RELEASE);
-		if (t)
-			t->busy = ML_IN_RECORD;
 		ml_file_sync(true);
 	}
 	if (t)

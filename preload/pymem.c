@@ -194,9 +194,15 @@ void ml_pymem_start(void)
 	atomic_store(&ml_pymem_settled, ml_process.abi.is_initialized() != 0);
 }
 
+/* Two threads at once could give a slot the hook itself as its predecessor. */
 void ml_pymem_check(void)
 {
+	static _Atomic bool installing;
+
+	if (atomic_exchange(&installing, true))
+		return;
 	if (ml_process.abi.is_initialized())
 		atomic_store(&ml_pymem_settled, true);
 	install_all();
+	atomic_store(&installing, false);
 }
