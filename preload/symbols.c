@@ -218,7 +218,7 @@ static int visit_any(struct dl_phdr_info *info, size_t size, void *context)
 	return s->symbol != NULL;
 }
 
-/* Not so the vdso, in which the loader looks no name up. The name of a file always has the folder where it was found. */
+/* Not so the vdso, in which the loader looks no name up. A file has the folder in its name where it was found. */
 static bool is_file(const struct dl_phdr_info *info)
 {
 	return strchr(info->dlpi_name, '/') != NULL;

@@ -63,7 +63,7 @@ files | grep -E '\.(c|h|py|sh|md)$|^Makefile$|^\.ci/run$' | while read -r file; 
 		sed "s|^|$file:|"
 done | offence 'longer than 120 columns'
 
-files | grep -v '^tests/lint.sh$' | xargs grep -nIE 'TODO|FIXME|XXX' 2>/dev/null | offence 'finish it'
+files | grep -v '^tests/lint.sh$' | xargs grep -nIE 'TODO|FIXME|\<XXX\>' 2>/dev/null | offence 'finish it'
 files | grep -E '\.(c|h|py|sh)$' | xargs grep -nE '[[:blank:]]+$' 2>/dev/null | offence 'blanks at the end of the line'
 
 if command -v shellcheck >/dev/null; then

@@ -23,7 +23,7 @@ struct ml_module {
 	uintptr_t base;  /* load bias: address in memory minus address in the file */
 	uintptr_t start; /* lowest and one past the highest mapped address */
 	uintptr_t end;
-	const char *path; /* as the loader has it (it may be relative), "[vdso]", or what the caller said of the program */
+	const char *path; /* the loader's (it may be relative), "[vdso]", or what the caller said of the program */
 	const uint8_t *build_id;
 	uint32_t path_bytes; /* without the NUL */
 	uint32_t build_id_bytes;
@@ -67,7 +67,7 @@ unsigned ml_modules_refresh(struct ml_modules *m, void (*added)(void *context, c
  */
 uint32_t ml_modules_find(const struct ml_modules *m, uintptr_t address, uint64_t *offset);
 
-/* Counts the refreshes that found a change. An address that was looked up in an earlier epoch may mean another module. */
+/* Counts the refreshes that found a change: what was looked up in an earlier epoch may be another module's now. */
 uint32_t ml_modules_epoch(const struct ml_modules *m);
 
 /* The number of modules, loaded or not, and each by its id, from 1 to that number. */

@@ -1,6 +1,6 @@
 #!/bin/sh
-# check_object.sh OBJECT [EXPORTS]: whether a built libmemline.so can be preloaded into any program. Prints what is wrong
-# with it; exit status 1 if anything is. EXPORTS: the version script that lists what it interposes.
+# check_object.sh OBJECT [EXPORTS]: whether a built libmemline.so can be preloaded into any program. Prints what is
+# wrong with it; exit status 1 if anything is. EXPORTS: the version script that lists what it interposes.
 object=$1
 exports=${2:-$(dirname "$0")/../../preload/exports.map}
 readelf=${READELF:-readelf}
@@ -11,8 +11,8 @@ if [ ! -f "$object" ] || [ ! -f "$exports" ]; then
 	exit 2
 fi
 
-# All that it may ask of libc: what neither allocates nor locks nor prints nor reads the locale, and may be called before
-# libc's constructors have run, in any allocator hook. dl_iterate_phdr takes the loader's recursive lock.
+# All that it may ask of libc: what neither allocates nor locks nor prints nor reads the locale, and may be called
+# before libc's constructors have run, in any allocator hook. dl_iterate_phdr takes the loader's recursive lock.
 allowed='
 memchr memcmp bcmp memcpy memmove memset
 strchr strcmp strcspn strlen strncmp strnlen strrchr strspn strstr
@@ -31,7 +31,8 @@ relocations=$($readelf -rW "$object")
 # Everything that is printed here is a complaint.
 complaints() {
 	# Needed libraries and search paths.
-	echo "$dynamic" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | grep -vxF libc.so.6 | sed 's/^/needs another library: /'
+	echo "$dynamic" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | grep -vxF libc.so.6 |
+		sed 's/^/needs another library: /'
 	echo "$dynamic" | grep -E '\((RPATH|RUNPATH)\)' | sed 's/^/has a search path: /'
 
 	# Versions of undefined symbols.
@@ -47,13 +48,16 @@ complaints() {
 	# Imported functions.
 	echo "$symbols" | awk -v allowed="$allowed" '
 		BEGIN { n = split(allowed, name); for (i = 1; i <= n; i++) ok[name[i]] = 1 }
-		$3 == "UND" { sub(/@.*/, "", $4); if ($4 != "" && !($4 in ok)) print "imports what it should not: " $4 }'
+		$3 != "UND" || $4 == "" { next }
+		{ sub(/@.*/, "", $4) }
+		!($4 in ok) { print "imports what it should not: " $4 }'
 
 	# Exported symbols: those of the version script, and every one of them.
 	echo "$symbols" | awk '$3 != "UND" && $3 != "ABS" && $1 != "LOCAL" { sub(/@.*/, "", $4); print $4 }' |
 		sort -u >"$tmp/defined"
 	sed 's|/\*.*\*/||' "$exports" | tr ';' '\n' | tr -d ' \t{}' |
-		awk '/^global:/ { on = 1; sub(/global:/, "") } /^local:/ { on = 0 } on && $0 != ""' | sort -u >"$tmp/wanted"
+		awk '/^global:/ { on = 1; sub(/global:/, "") } /^local:/ { on = 0 } on && $0 != ""' |
+		sort -u >"$tmp/wanted"
 	[ -s "$tmp/wanted" ] || echo "$exports names nothing"
 	comm -23 "$tmp/defined" "$tmp/wanted" | sed 's/^/exports what it should not: /'
 	comm -13 "$tmp/defined" "$tmp/wanted" | sed 's/^/does not export: /'
@@ -65,7 +69,8 @@ complaints() {
 
 	# Text and stack.
 	echo "$dynamic" | grep -q TEXTREL && echo "has relocations in its text"
-	echo "$dynamic" | grep -qE 'BIND_NOW|FLAGS_1.* NOW' || echo "is bound lazily: the loader would run inside a hook"
+	echo "$dynamic" | grep -qE 'BIND_NOW|FLAGS_1.* NOW' ||
+		echo "is bound lazily: the loader would run inside a hook"
 	stack=$(echo "$segments" | awk '$1 == "GNU_STACK" { print $7 $8 }')
 	case $stack in
 	RW | RW0x*) ;;

@@ -367,6 +367,7 @@ static _Atomic uintptr_t flapping;
 /* Finds what stays, right, and what comes and goes, right or not at all. */
 static void *read_on(void *finds)
 {
+	static const char twins[] = ML_TEST_OBJECTS "/twin_";
 	uint64_t offset;
 	uint32_t id;
 
@@ -382,7 +383,7 @@ static void *read_on(void *finds)
 			return "there is no such module";
 		if (offset != address - (id ? ml_modules_get(&modules, id)->base : 0))
 			return "the offset is not from the module's base";
-		if (id && strncmp(ml_modules_get(&modules, id)->path, ML_TEST_OBJECTS "/twin_", strlen(ML_TEST_OBJECTS "/twin_")))
+		if (id && strncmp(ml_modules_get(&modules, id)->path, twins, strlen(twins)))
 			return "another module was found";
 		++*(unsigned *)finds;
 	}

@@ -1,4 +1,4 @@
-/* A preload that looks symbols up in every malloc, from the loader's first on, and that can allocate in no other way. */
+/* A preload that looks symbols up in every malloc, from the loader's first on, and can allocate in no other way. */
 #include "preload/symbols.c"
 
 static void *(*next_malloc)(size_t);

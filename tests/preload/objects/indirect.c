@@ -1,4 +1,4 @@
-/* An indirect function whose resolver tells the test that it runs: so while the loader relocates an object that calls it. */
+/* An indirect function whose resolver tells the test that it runs, so that the loader relocates a caller of it. */
 int forty_five(void);
 int forty_five(void)
 {
