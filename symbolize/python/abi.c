@@ -12,7 +12,8 @@ _Static_assert(sizeof(void *) == 8 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
  */
 #define OBJECTS .object_type = 8, .object_size = 16, .bytes_data = 32, .unicode_length = 16, .unicode_state = 32
 
-#define OBJECTS_TO_3_11 OBJECTS, .unicode_ascii = 48, .unicode_compact = 72
+#define OBJECTS_TO_3_11                                                                                                \
+	OBJECTS, .unicode_ascii = 48, .unicode_compact = 72, .unicode_wstr = 40, .unicode_wstr_length = 64
 #define OBJECTS_FROM_3_12 OBJECTS, .unicode_ascii = 40, .unicode_compact = 56
 
 #define CODE_TO_3_10                                                                                                   \

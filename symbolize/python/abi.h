@@ -58,6 +58,8 @@ struct ml_offsets {
 	uint32_t unicode_state;
 	uint32_t unicode_ascii;   /* data of a compact ASCII string */
 	uint32_t unicode_compact; /* data of any other compact string; pointer to the data of one that isn't compact */
+	uint32_t unicode_wstr;    /* pointer to wchar_t, the only data of a string of kind 0 */
+	uint32_t unicode_wstr_length;
 };
 
 /* How a version behaves. */

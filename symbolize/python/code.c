@@ -10,13 +10,9 @@
 #define UNICODE_SUBCLASS (1u << 28)
 
 /* Bits of PyASCIIObject.state (Include/cpython/unicodeobject.h), the same in all builds with the GIL. */
-#define STATE_KIND(state) ((state) >> 2 & 7u) /* bytes a character; 0, until 3.11: only wstr is filled */
+#define STATE_KIND(state) ((state) >> 2 & 7u) /* bytes a character; 0: only wstr is filled */
 #define STATE_COMPACT (1u << 5)
 #define STATE_ASCII (1u << 6)
-
-/* PyASCIIObject.wstr and PyCompactUnicodeObject.wstr_length, until 3.11. */
-#define WSTR 40
-#define WSTR_LENGTH 64
 
 struct text {
 	const void *data;
@@ -47,9 +43,9 @@ static bool find_text(const struct ml_abi *abi, const void *string, struct text 
 	text->length = ml_load_word(string, at->unicode_length);
 	text->kind = STATE_KIND(state);
 	text->ascii = (state & STATE_ASCII) != 0;
-	if (text->kind == 0) {
-		text->data = (const void *)ml_load_word(string, WSTR);
-		text->length = ml_load_word(string, WSTR_LENGTH);
+	if (text->kind == 0 && at->unicode_wstr) {
+		text->data = (const void *)ml_load_word(string, at->unicode_wstr);
+		text->length = ml_load_word(string, at->unicode_wstr_length);
 		text->kind = sizeof(wchar_t);
 	} else if (!(state & STATE_COMPACT)) {
 		text->data = (const void *)ml_load_word(string, at->unicode_compact);

@@ -158,6 +158,10 @@ static void check_objects(const struct ml_python *row)
 	check("unicode_state", at->unicode_state, offsetof(PyASCIIObject, state));
 	check("unicode_ascii", at->unicode_ascii, sizeof(PyASCIIObject));
 	check("unicode_compact", at->unicode_compact, sizeof(PyCompactUnicodeObject));
+#if PY_VERSION_HEX < 0x030c0000
+	check("unicode_wstr", at->unicode_wstr, offsetof(PyASCIIObject, wstr));
+	check("unicode_wstr_length", at->unicode_wstr_length, offsetof(PyCompactUnicodeObject, wstr_length));
+#endif
 	check("unicode data pointer", at->unicode_compact, offsetof(PyUnicodeObject, data));
 }
 
