@@ -83,8 +83,8 @@ static int clean(const struct arguments *a)
 		if (all.items[i].path)
 			consider(&c, all.items[i].path);
 	ml_finds_free(&all);
-	printf("%" PRIu64 " trace%s%s removed, %s\n", c.files, c.files == 1 ? "" : "s",
-	       a->dry_run ? " would be" : "", ml_table_size(c.bytes, size));
+	printf("%" PRIu64 " trace%s%s removed, %s\n", c.files, c.files == 1 ? "" : "s", a->dry_run ? " would be" : "",
+	       ml_table_size(c.bytes, size));
 	return c.status;
 }
 

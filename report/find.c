@@ -208,7 +208,8 @@ int ml_find(struct ml_finds *f, const char *what, char **error)
 		return *error ? -1 : 0;
 	}
 	if (what && !ml_options_number(what, &pid)) {
-		*error = ml_memory_print("%s: %s; give a trace, a directory of traces, or a pid", what, strerror(errno));
+		*error =
+			ml_memory_print("%s: %s; give a trace, a directory of traces, or a pid", what, strerror(errno));
 		return -1;
 	}
 	directory = ml_find_directory();

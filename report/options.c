@@ -152,8 +152,7 @@ static const struct argp_option select_options[] = {
 	{"thread", OPTION_THREAD, "TID", 0, "Only what this thread did", 1},
 	{"from", OPTION_FROM, "T", 0, "From this second on, counted from the start", 1},
 	{"to", OPTION_TO, "T", 0, "Up to this second", 1},
-	{"end", OPTION_END, "WHEN", 0, "'last': go on to the very last event; else the end is when Python "
-				       "began to finalize", 1},
+	{"end", OPTION_END, "WHEN", 0, "'last': the very last event (else: when Python began to finalize)", 1},
 	{"top", OPTION_TOP, "N", 0, "Show the first N", 1},
 	{"all", OPTION_ALL, NULL, 0, "Show all of them, and all their lines", 1},
 	{"precision", OPTION_PRECISION, "N", 0, "Digits behind the point (1)", 1},
@@ -181,8 +180,7 @@ bool ml_options_takes(const struct ml_options *o, const char *function)
 	size_t i;
 
 	for (i = 0; i < o->functions_n; i++)
-		if (ml_scope_match(o->functions[i], function) ||
-		    (dot && ml_scope_match(o->functions[i], dot + 1)))
+		if (ml_scope_match(o->functions[i], function) || (dot && ml_scope_match(o->functions[i], dot + 1)))
 			return true;
 	return !o->functions_n;
 }

@@ -132,9 +132,9 @@ bool ml_process_runs(uint64_t pid, uint64_t start_ticks)
 static bool has_successor(const char *path, const struct ml_process_name *name)
 {
 	const char *slash = strrchr(path, '/');
-	char *next = ml_memory_print("%.*s%" PRIu64 "-%" PRIu64 "-%" PRIu64 ".memline",
-				     slash ? (int)(slash - path) + 1 : 0, path, name->pid, name->start_ticks,
-				     name->image + 1);
+	char *next =
+		ml_memory_print("%.*s%" PRIu64 "-%" PRIu64 "-%" PRIu64 ".memline", slash ? (int)(slash - path) + 1 : 0,
+				path, name->pid, name->start_ticks, name->image + 1);
 	bool found = !access(next, F_OK);
 
 	free(next);

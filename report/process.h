@@ -8,10 +8,10 @@
 #include "report/load.h"
 
 enum ml_process_end {
-	ML_PROCESS_EXIT,    /* exit handlers ran, or _exit was called */
-	ML_PROCESS_KILLED,  /* gone in any other way */
+	ML_PROCESS_EXIT,   /* exit handlers ran, or _exit was called */
+	ML_PROCESS_KILLED, /* gone in any other way */
 	ML_PROCESS_RUNNING,
-	ML_PROCESS_EXEC,    /* another program runs, or ran, in its place and left a trace */
+	ML_PROCESS_EXEC, /* another program runs, or ran, in its place and left a trace */
 };
 
 /* A trace file's name, PID-STARTTICKS-IMAGE.memline, taken apart. */

@@ -42,8 +42,8 @@ static const struct argp argp = {
 	.options = options,
 	.parser = parse,
 	.args_doc = "[TRACE...]",
-	.doc = "The raw contents of traces, for people who work on memline: header, process and directory, and the parts "
-	       "that are asked for, or all of them.",
+	.doc = "The raw contents of traces, for people who work on memline: header, process and directory, and the "
+	       "parts that are asked for, or all of them.",
 };
 
 int ml_command_dump(int argc, char **argv)

@@ -99,8 +99,8 @@ static void parse_arguments(struct arguments *a, int argc, char **argv)
 	size_t i;
 
 	for (i = 0; i < VARIABLES; i++)
-		options[i + 1] = (struct argp_option){variables[i].option, KEY_FIRST + (int)i, variables[i].value, 0,
-						      variables[i].help, 2};
+		options[i + 1] = (struct argp_option){
+			variables[i].option, KEY_FIRST + (int)i, variables[i].value, 0, variables[i].help, 2};
 	argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, a);
 	if (a->options.scope)
 		setenv("MEMLINE_SCOPE", a->options.scope, 1);
@@ -138,8 +138,10 @@ static int preload(void)
 		return ml_command_error(ml_memory_print("libmemline.so is neither beside memline nor in its ../lib; "
 							"build or install both"));
 	if (strpbrk(library, " :"))
-		return ml_command_error(ml_memory_print("%s: a path with a space or colon can't be preloaded (ld.so(8)); "
-							"install memline elsewhere", library));
+		return ml_command_error(
+			ml_memory_print("%s: a path with a space or colon can't be preloaded (ld.so(8)); "
+					"install memline elsewhere",
+					library));
 	list = others && *others ? ml_memory_print("%s:%s", library, others) : ml_memory_print("%s", library);
 	setenv("LD_PRELOAD", list, 1);
 	free(list);

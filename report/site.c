@@ -227,10 +227,10 @@ struct adding {
 	const struct ml_fold *fold;
 	const struct ml_scope *scope;
 	enum ml_line_table line_table;
-	uint32_t *functions;	   /* by place in trace->codes: index, or NONE where the code is out of scope */
+	uint32_t *functions;       /* by place in trace->codes: index, or NONE where the code is out of scope */
 	struct ml_site_map places; /* from code and place to line */
-	uint32_t *line;		   /* by node: index of its own line, or NONE */
-	uint32_t *anchor;	   /* by node: index of a line, or one of ANCHOR_* */
+	uint32_t *line;            /* by node: index of its own line, or NONE */
+	uint32_t *anchor;          /* by node: index of a line, or one of ANCHOR_* */
 };
 
 static int clamp_line(uint32_t line)
@@ -428,6 +428,12 @@ static void resolve_nodes(struct adding *a)
 	}
 }
 
+/* Increments of a damaged trace may be anything: they wrap around. */
+static void add_increment(int64_t *to, uint64_t increment)
+{
+	*to = (int64_t)((uint64_t)*to + increment);
+}
+
 static void add_own(struct adding *a)
 {
 	struct ml_sites *s = a->sites;
@@ -439,14 +445,12 @@ static void add_own(struct adding *a)
 		struct ml_line *line;
 
 		if (a->anchor[n] >= ANCHOR_OUT_OF_SCOPE) {
-			outside->increment_bytes = (int64_t)((uint64_t)outside->increment_bytes +
-							     (uint64_t)ml_tally_increment(t));
+			add_increment(&outside->increment_bytes, (uint64_t)ml_tally_increment(t));
 			outside->live_bytes += t->live_bytes;
 			continue;
 		}
 		line = &s->lines[a->anchor[n]];
-		line->own_increment_bytes =
-			(int64_t)((uint64_t)line->own_increment_bytes + (uint64_t)ml_tally_increment(t));
+		add_increment(&line->own_increment_bytes, (uint64_t)ml_tally_increment(t));
 		line->live_bytes += t->live_bytes;
 		line->live_blocks += t->live_blocks;
 		line->allocated_bytes += t->allocated_bytes;
@@ -545,7 +549,7 @@ static void add_inclusive(struct adding *a, struct subtree *lasts)
 		if (a->line[n] != NONE && !on_path[a->line[n]]++) {
 			struct ml_line *line = &a->sites->lines[a->line[n]];
 			line->events += sums[n].events;
-			line->increment_bytes = (int64_t)((uint64_t)line->increment_bytes + sums[n].increment);
+			add_increment(&line->increment_bytes, sums[n].increment);
 			line->inclusive_live_bytes += sums[n].live;
 			take_last(&lasts[a->line[n]], &sums[n]);
 		}
@@ -629,8 +633,7 @@ void ml_sites_sort(struct ml_sites *s)
 		struct ml_function *f = &s->functions[s->lines[from].function];
 		if (!f->lines_n++)
 			f->lines = &s->lines[from];
-		f->increment_bytes =
-			(int64_t)((uint64_t)f->increment_bytes + (uint64_t)s->lines[from].increment_bytes);
+		add_increment(&f->increment_bytes, (uint64_t)s->lines[from].increment_bytes);
 	}
 	for (from = 0; from < s->functions_n; from++) {
 		if (s->functions[from].lines_n) {

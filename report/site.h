@@ -38,12 +38,12 @@ struct ml_function {
 	char *file; /* absolute, links not resolved, or a name in angle brackets */
 	char *name;
 	int first_line;
-	int last_line;    /* as far as the code objects tell */
-	bool is_body;     /* of a module or class: other functions may lie in it */
-	bool hidden;      /* not asked for: set by ml_reading_finish(), as the next */
+	int last_line;                  /* as far as the code objects tell */
+	bool is_body;                   /* of a module or class: other functions may lie in it */
+	bool hidden;                    /* not asked for: set by ml_reading_finish(), as the next */
 	const struct ml_source *source; /* NULL where hidden */
-	int64_t increment_bytes; /* of its lines together */
-	struct ml_line *lines;   /* those with an event or live bytes, by number */
+	int64_t increment_bytes;        /* of its lines together */
+	struct ml_line *lines;          /* those with an event or live bytes, by number */
 	size_t lines_n;
 };
 
@@ -59,7 +59,7 @@ struct ml_sites {
 	size_t functions_n;
 	struct ml_outside out_of_scope; /* Python frames on the stack, none of them in scope */
 	struct ml_outside native;       /* no Python frame */
-	struct ml_line *lines;		/* private, as all below */
+	struct ml_line *lines;          /* private, as all below */
 	size_t lines_n;
 	uint32_t *function_index; /* hash of functions: index + 1, or 0 */
 	size_t function_slots;

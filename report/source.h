@@ -29,7 +29,7 @@ const char *ml_source_line(const struct ml_source *s, int line, size_t *bytes);
 
 /*
  * Last line of the function or class whose first line (of the first decorator, if it has any) is given, judged by
- * indentation as inspect.getsourcelines does, but for comments that end it: these are left out. At least the first line.
+ * indentation as inspect.getsourcelines does, but without comments that end it. At least the first line.
  */
 int ml_source_block_end(const struct ml_source *s, int first_line);
 

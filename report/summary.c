@@ -322,8 +322,8 @@ static const struct argp argp = {
 	.parser = parse,
 	.args_doc = "[TRACE...]",
 	.doc = "Totals, the process tree, resident against tracked memory, what CPython's allocator itself holds, the "
-	       "largest lines, and what was dropped.\vTRACE is a file, a directory (its newest run), a pid, or nothing: "
-	       "the newest run in MEMLINE_DIR.",
+	       "largest lines, and what was dropped.\vTRACE is a file, a directory (its newest run), a pid, or "
+	       "nothing: the newest run in MEMLINE_DIR.",
 	.children = children,
 };
 

@@ -60,7 +60,8 @@ static void collect_header(struct ml_warnings *w, const struct ml_header *h)
 	else if (h->stop && h->stop < ML_STOPS)
 		ml_warnings_add(w, "recording stopped: %s", stop_texts[h->stop]);
 	else if (h->stop)
-		ml_warnings_add(w, "recording stopped for a reason that this version doesn't know (%" PRIu32 ")", h->stop);
+		ml_warnings_add(w, "recording stopped for a reason that this version doesn't know (%" PRIu32 ")",
+				h->stop);
 	for (i = 0; i < ML_COUNTERS && i < h->counters; i++)
 		if (h->counter[i])
 			ml_warnings_add(w, "%" PRIu64 " %s", h->counter[i], counter_texts[i]);

@@ -22,8 +22,8 @@ static bool span_is(struct span s, const char *text)
 }
 
 /*
- * One byte against a set; *set stands behind its '['. Returns 1 or 0 and moves *set behind its ']', or -1 where there is
- * no ']': then the '[' stands for itself. A ']' that comes first is an element.
+ * One byte against a set; *set stands behind its '['. Returns 1 or 0 and moves *set behind its ']', or -1 where there
+ * is no ']': then the '[' stands for itself. A ']' that comes first is an element.
  */
 static int match_set(struct span *set, unsigned char byte)
 {

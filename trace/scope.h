@@ -14,10 +14,10 @@
  * element "auto" (and an empty or missing list) takes what lies below root and in no folder that is made for other
  * people's code: site-packages, dist-packages, .venv, .python_packages, the standard library.
  *
- * Any other element is a glob: `*` stands for any text, slashes too, `?` for one byte, `[a-z]` and `[!a-z]` for one out
- * of a set, a backslash takes the next byte as it is. A glob that starts with `/` or `*` is held against the whole path,
- * another one against the path below root and, if it has no slash, against the file's own name. One that takes a folder
- * takes everything in it.
+ * Any other element is a glob: `*` stands for any text, slashes too, `?` for one byte, `[a-z]` and `[!a-z]` for one
+ * out of a set, a backslash takes the next byte as it is. A glob that starts with `/` or `*` is held against the whole
+ * path, another one against the path below root and, if it has no slash, against the file's own name. One that takes a
+ * folder takes everything in it.
  */
 struct ml_scope {
 	const char *globs;

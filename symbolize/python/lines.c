@@ -100,9 +100,9 @@ static bool skip(struct cursor *c, ptrdiff_t bytes)
 /* Kinds of an entry of a location table (3.11 and later). */
 enum {
 	LOCATION_SAME_LINE_LAST = 9, /* 0 to 9: columns in one more byte */
-	LOCATION_ONE_LINE = 10,	     /* 10 to 12: 0 to 2 lines on, columns in two more bytes */
+	LOCATION_ONE_LINE = 10,      /* 10 to 12: 0 to 2 lines on, columns in two more bytes */
 	LOCATION_NO_COLUMNS = 13,    /* lines on */
-	LOCATION_LONG = 14,	     /* lines on, lines to the end of the expression, both columns */
+	LOCATION_LONG = 14,          /* lines on, lines to the end of the expression, both columns */
 	LOCATION_NONE = 15,
 };
 

@@ -1,6 +1,6 @@
 /*
- * From an instruction to its source line, by the line table that CPython keeps in every code object. Pure functions over
- * bytes that may be damaged: every read is bounded.
+ * From an instruction to its source line, by the line table that CPython keeps in every code object. Pure functions
+ * over bytes that may be damaged: every read is bounded.
  */
 #ifndef ML_SYMBOLIZE_PYTHON_LINES_H
 #define ML_SYMBOLIZE_PYTHON_LINES_H
@@ -25,8 +25,8 @@ struct ml_lines {
 int ml_lines_find(const struct ml_lines *lines, int64_t place);
 
 /*
- * The largest line that the table mentions, and at least the first one: where the function ends, as far as that is known
- * (CPython 3.11 and later also say where an expression ends that goes over several lines).
+ * The largest line that the table mentions, and at least the first one: where the function ends, as far as that is
+ * known (CPython 3.11 and later also say where an expression ends that goes over several lines).
  */
 int ml_lines_last(const struct ml_lines *lines);
 

@@ -1,6 +1,6 @@
 /*
- * Traces and readings for tests of the reports: code objects in which the instruction at byte 2 * k is on the k-th line,
- * and everything in a folder of its own.
+ * Traces and readings for tests of the reports: code objects in which the instruction at byte 2 * k is on the k-th
+ * line, and everything in a folder of its own.
  */
 #ifndef ML_TESTS_REPORT_FRAMES_H
 #define ML_TESTS_REPORT_FRAMES_H
@@ -20,8 +20,8 @@ void frames_write(const char *name, const char *text, long seconds);
 /* When tracking began: 2026-01-02T03:04:05.678901234 UTC. */
 #define FRAMES_START_NS UINT64_C(1767323045678901234)
 
-/* A builder with the META that a report asks for: pid 100, a baseline of 1 MiB, root and cwd the folder, and a Python of
-   which code objects have that kind of line table. */
+/* A builder with the META that a report asks for: pid 100, a baseline of 1 MiB, root and cwd the folder, and a Python
+   of which code objects have that kind of line table. */
 struct build *frames_new(enum ml_line_table kind);
 
 /* A code object of so many lines (at most 100); file is a path, absolute or not. */

@@ -23,8 +23,8 @@ static void add_number(struct build *b, const char *key, uint64_t n)
 }
 
 /* All times are seconds. */
-static void make(const char *folder, uint64_t pid, uint64_t ticks, uint64_t image, uint64_t run_pid,
-		 uint64_t run_ticks, uint64_t started)
+static void make(const char *folder, uint64_t pid, uint64_t ticks, uint64_t image, uint64_t run_pid, uint64_t run_ticks,
+		 uint64_t started)
 {
 	struct build *b = build_new();
 	char *path = ml_memory_print("%s/%s/%" PRIu64 "-%" PRIu64 "-%" PRIu64 ".memline", frames_folder(), folder, pid,

@@ -80,9 +80,9 @@ START_TEST(test_values)
 END_TEST
 
 static const char *const wrong[] = {
-	"--thread=0",	  "--thread=-1", "--thread=4294967296", "--from=x",  "--from=-1",  "--to=",
-	"--from=1 --to=0", "--from=nan",	 "--to=inf",		"--end=now", "--top=0",	   "--top=1x",
-	"--precision=-1", "--precision=21", "--unknown",
+	"--thread=0", "--thread=-1",     "--thread=4294967296", "--from=x",       "--from=-1",
+	"--to=",      "--from=1 --to=0", "--from=nan",          "--to=inf",       "--end=now",
+	"--top=0",    "--top=1x",        "--precision=-1",      "--precision=21", "--unknown",
 };
 
 START_TEST(test_usage)

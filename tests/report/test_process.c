@@ -15,9 +15,18 @@
 START_TEST(test_name)
 {
 	static const char *const bad[] = {
-		"",	       "memline",	  "1-2.memline",  "1-2-3",	      "1-2-3.memlin",
-		"1-2-3.memline2", "-1-2-3.memline", "1--3.memline", "a-2-3.memline", "1-2-99999999999999999999.memline",
-		"/1-2-3.memline/", "1-2-3x.memline",
+		"",
+		"memline",
+		"1-2.memline",
+		"1-2-3",
+		"1-2-3.memlin",
+		"1-2-3.memline2",
+		"-1-2-3.memline",
+		"1--3.memline",
+		"a-2-3.memline",
+		"1-2-99999999999999999999.memline",
+		"/1-2-3.memline/",
+		"1-2-3x.memline",
 	};
 	struct ml_process_name name;
 	size_t i;

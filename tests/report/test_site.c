@@ -70,7 +70,8 @@ END_TEST
 START_TEST(test_recursion_counts_once)
 {
 	struct build *b = frames_new(ML_LINES_LINETABLE);
-	uint32_t f = frames_code(b, frames_path("app.py"), "f", 1, 9), g = frames_code(b, frames_path("app.py"), "g", 11, 9);
+	uint32_t f = frames_code(b, frames_path("app.py"), "f", 1, 9),
+		 g = frames_code(b, frames_path("app.py"), "g", 11, 9);
 	uint32_t f1 = frames_node(b, 0, f, 1, 3), g1 = frames_node(b, f1, g, 11, 12), f2 = frames_node(b, g1, f, 1, 3);
 	uint32_t other = frames_node(b, f2, f, 1, 4);
 	struct build_ring *ring = build_ring(b, 1);
@@ -222,7 +223,7 @@ START_TEST(test_folding_by_names)
 		{"C.x.<locals>.<lambda>", 22, 1, "C.x", 20},
 		{"C.x.<locals>.<listcomp>.<locals>.<genexpr>", 12, 1, "C.x", 10},
 		{"<lambda>", 11, 1, "<module>", 1}, /* in a decorator, say */
-		{"C.<lambda>", 30, 1, "C", 30},	    /* the class body was not seen */
+		{"C.<lambda>", 30, 1, "C", 30},     /* the class body was not seen */
 		{"gone.<locals>.<setcomp>", 40, 1, "gone", 40},
 		{"f.<locals>.g", 50, 9, "f.<locals>.g", 50},
 		{"f.<locals>.g.<locals>.<dictcomp>", 51, 1, "f.<locals>.g", 50},

@@ -170,20 +170,20 @@ END_TEST
 START_TEST(test_source_that_is_gone)
 {
 	struct ml_reading r = read_program("gone.py");
-	char *expected = ml_memory_print(
-		HEAD "# warning: source not found: %s\n\n"
-		     "Filename: %s\n\n" TABLE "     4     10.5 MiB      9.5 MiB               \n"
-		     "     6      1.0 MiB     -9.5 MiB               \n"
-		     "     7      2.0 MiB      1.0 MiB               \n"
-		     "\n\n"
-		     "Filename: %s\n\n" TABLE "    11      2.0 MiB      1.0 MiB               \n"
-		     "\n\n"
-		     "# What the lines above did themselves, and the rest:\n"
-		     "#                        1.0 MiB               <lines above>\n"
-		     "#                        0.5 MiB               <out of scope>\n"
-		     "#                        0.2 MiB               <native>\n"
-		     "#           2.8 MiB      1.8 MiB               total\n",
-		frames_path("gone.py"), frames_path("gone.py"), frames_path("gone.py"));
+	char *expected =
+		ml_memory_print(HEAD "# warning: source not found: %s\n\n"
+				     "Filename: %s\n\n" TABLE "     4     10.5 MiB      9.5 MiB               \n"
+				     "     6      1.0 MiB     -9.5 MiB               \n"
+				     "     7      2.0 MiB      1.0 MiB               \n"
+				     "\n\n"
+				     "Filename: %s\n\n" TABLE "    11      2.0 MiB      1.0 MiB               \n"
+				     "\n\n"
+				     "# What the lines above did themselves, and the rest:\n"
+				     "#                        1.0 MiB               <lines above>\n"
+				     "#                        0.5 MiB               <out of scope>\n"
+				     "#                        0.2 MiB               <native>\n"
+				     "#           2.8 MiB      1.8 MiB               total\n",
+				frames_path("gone.py"), frames_path("gone.py"), frames_path("gone.py"));
 
 	prints(&r, expected);
 	free(expected);
@@ -235,7 +235,8 @@ START_TEST(test_gaps)
 		ck_assert_ptr_nonnull(strstr(printed, "\n     9                                         pass\n"));
 		ck_assert_int_eq(!strstr(printed, "\n# lines 11 to 18: nothing happened\n    19 "), i);
 		ck_assert_int_eq(!strstr(printed, "\n    19      4.0 MiB      1.0 MiB               pass\n"
-						  "# lines 20 to 40: nothing happened\n\n\n"), i);
+						  "# lines 20 to 40: nothing happened\n\n\n"),
+				 i);
 		ck_assert_int_eq(!!strstr(printed, "\n    40                                         pass\n\n\n"), i);
 		free(printed);
 		ml_reading_close(&r);
@@ -347,7 +348,7 @@ START_TEST(test_json_text)
 		 "a\xef\xbf\xbd"
 		 "b"},
 		{"\xed\xb2\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"}, /* a lone surrogate */
-		{"\xc0\x80", "\xef\xbf\xbd\xef\xbf\xbd"},		    /* too long */
+		{"\xc0\x80", "\xef\xbf\xbd\xef\xbf\xbd"},                 /* too long */
 		{"\xf4\x90\x80\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},
 		{"\xe2\x82", "\xef\xbf\xbd\xef\xbf\xbd"}, /* cut off */
 		{"", ""},
