@@ -27,6 +27,7 @@ struct mapping {
 
 static struct {
 	int fd; /* -1: no file (yet) */
+	bool mapped; /* extents are the file's own pages; else they are private memory */
 	dev_t device;
 	ino_t inode;
 	char path[sizeof ml_options.directory + NAME_MAX_BYTES];
@@ -104,7 +105,7 @@ static bool leaves_enough(int fd, uint64_t bytes)
 		file.unchecked -= bytes;
 		return true;
 	}
-	if (ml_sys_fstatfs(fd, &fs))
+	if (ml_sys_fstatfs(fd, &fs) || !fs.f_blocks) /* some network file systems tell nothing */
 		return true;
 	free_bytes = (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize;
 	if (keep == ML_KEEP_FREE_AUTO) {
@@ -117,18 +118,27 @@ static bool leaves_enough(int fd, uint64_t bytes)
 	return true;
 }
 
+/* Past RLIMIT_FSIZE a write is a signal to the program. */
+static bool is_within_limit(uint64_t end)
+{
+	struct rlimit limit;
+
+	return ml_sys_getrlimit(RLIMIT_FSIZE, &limit) || end <= limit.rlim_cur;
+}
+
 /* Takes bytes at the end of the file, within every bound. aligned: to a page. False: recording has been stopped. */
 static bool reserve(uint64_t bytes, bool aligned, uint64_t *offset)
 {
 	uint64_t start = aligned ? round_up(file.end, file.page) : file.end;
-	struct rlimit limit;
 
+	if (atomic_load(&ml_process.state) == ML_STOPPED)
+		return false;
 	if (start + bytes > ml_options.max_bytes) {
 		ml_process_stop(ML_STOP_MAX_BYTES, 0);
 		return false;
 	}
 	if (file.fd >= 0) {
-		if (!ml_sys_getrlimit(RLIMIT_FSIZE, &limit) && start + bytes > limit.rlim_cur) {
+		if (!is_within_limit(start + bytes)) {
 			ml_process_stop(ML_STOP_FILE_LIMIT, 0);
 			return false;
 		}
@@ -146,18 +156,13 @@ static bool reserve(uint64_t bytes, bool aligned, uint64_t *offset)
 	return true;
 }
 
-static bool is_mapped(void)
-{
-	return file.fd >= 0 && !(file.header->flags & ML_FLAG_UNMAPPED);
-}
-
 /* Memory for an extent at offset; NULL: recording has been stopped. */
 static void *map_at(uint64_t offset, uint64_t bytes)
 {
 	void *memory;
 	long error;
 
-	if (!is_mapped()) {
+	if (!file.mapped) {
 		memory = ml_sys_pages(bytes);
 		if (!memory)
 			ml_process_stop(ML_STOP_WRITE, ENOMEM);
@@ -240,8 +245,8 @@ bool ml_file_start(void)
 	if (!file.mappings || !header)
 		return false;
 	file.fd = -1;
-	file.path[0] = 0;
-	file.name = file.path;
+	file.mapped = false;
+	file.name = "";
 	file.mapping_count = 0;
 	file.early_bytes = 0;
 	file.unchecked = 0;
@@ -279,15 +284,14 @@ void ml_file_forget(void)
 
 void ml_file_detach(void)
 {
-	bool mapped = is_mapped();
-
 	drop_descriptor();
-	for (uint32_t i = 0; mapped && i < file.mapping_count; i++) {
+	for (uint32_t i = 0; file.mapped && i < file.mapping_count; i++) {
 		struct mapping *m = &file.mappings[i];
 		void *p = ml_sys_mmap(m->memory, m->bytes, PROT_READ | PROT_WRITE,
 				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 		(void)p; /* it can fail only for want of kernel memory, and then fork would have failed */
 	}
+	file.mapped = false;
 }
 
 void *ml_file_map(enum ml_extent_kind kind, uint32_t id, uint64_t bytes)
@@ -413,9 +417,7 @@ static bool write_all(const struct mapping *m, uint64_t from, uint64_t to)
 /* Space for all that is in memory, so that no store to a mapping can ever find the disk full. 0 or -errno. */
 static long allocate_all(void)
 {
-	struct rlimit limit;
-
-	if (!ml_sys_getrlimit(RLIMIT_FSIZE, &limit) && file.end > limit.rlim_cur)
+	if (!is_within_limit(file.end))
 		return -EFBIG;
 	if (!leaves_enough(file.fd, file.end))
 		return -ENOSPC;
@@ -442,11 +444,12 @@ static bool move_into_file(void)
 		file.mappings[kept++] = *m;
 	}
 	file.mapping_count = kept;
+	file.mapped = true;
 	return true;
 }
 
 /* Writes what was added to an extent that only grows: from the last page that was written to the first empty one. */
-static void sync_mapping(struct mapping *m)
+static bool sync_mapping(struct mapping *m)
 {
 	static const uint8_t zeros[4096];
 	uint64_t end = m->synced;
@@ -454,52 +457,70 @@ static void sync_mapping(struct mapping *m)
 	while (end < m->bytes && memcmp(m->memory + end, zeros, sizeof zeros))
 		end += sizeof zeros;
 	if (!write_all(m, m->synced, end))
-		ml_process_stop(ML_STOP_NO_SPACE, ENOSPC);
+		return false;
 	m->synced = end > m->synced ? end - sizeof zeros : end;
+	return true;
 }
 
-/* Brings a file that isn't mapped up to date; its rings only if they are asked for. */
-static void sync_all(bool rings)
+/* Brings a file that isn't mapped up to date, with that one ring, or with all if it is NULL. */
+static bool sync_all(const struct ml_piece *ring)
 {
-	for (uint32_t i = 0; i < file.mapping_count; i++) {
+	bool written = is_within_limit(file.end);
+
+	for (uint32_t i = 0; written && i < file.mapping_count; i++) {
 		struct mapping *m = &file.mappings[i];
 		if (m->kind != ML_EXTENT_RING)
-			sync_mapping(m);
-		else if (rings)
-			write_all(m, 0, m->bytes);
+			written = sync_mapping(m);
+		else if (!ring || m->memory == (const uint8_t *)ring)
+			written = write_all(m, 0, m->bytes);
 	}
-	write_all(&file.mappings[0], 0, 4096); /* the header changes in place */
+	return written && write_all(&file.mappings[0], 0, 4096); /* the header changes in place */
+}
+
+/* Some file systems refuse shared mappings. */
+static bool can_be_mapped(void)
+{
+	void *p = ml_sys_mmap(NULL, HEADER_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, file.fd, 0);
+
+	if (ml_sys_failed(p))
+		return false;
+	ml_sys_munmap(p, HEADER_BYTES);
+	return true;
+}
+
+static bool fill_file(void)
+{
+	long error;
+
+	if (!ml_identity_write())
+		return false;
+	error = allocate_all();
+	if (error == -EOPNOTSUPP || error == -ENOSYS || (!error && !can_be_mapped())) {
+		file.header->flags |= ML_FLAG_UNMAPPED;
+		return sync_all(NULL);
+	}
+	return !error && move_into_file();
 }
 
 bool ml_file_create(void)
 {
-	long error;
-	bool made;
-
-	if (!prepare_directory() || !open_new())
-		return false;
-	made = ml_identity_write();
-	error = made ? allocate_all() : -ENOSPC;
-	if (error == -EOPNOTSUPP || error == -ENOSYS) {
-		file.header->flags |= ML_FLAG_UNMAPPED;
-		sync_all(true);
-	} else if (error || !move_into_file()) {
-		made = false;
-	}
-	if (!made || ml_sys_rename(file.making, file.path)) {
-		made = false;
+	if (prepare_directory() && open_new() && fill_file() && !ml_sys_rename(file.making, file.path))
+		return true;
+	if (file.fd >= 0) {
 		ml_sys_unlink(file.making);
 		ml_sys_close(file.fd);
-		file.fd = -1;
 	}
-	return made;
+	file.fd = -1;
+	file.mapped = false;
+	file.name = "";
+	return false;
 }
 
-void ml_file_sync(bool last)
+void ml_file_sync(const struct ml_piece *ring)
 {
 	ml_lock_take(&ml_process.lock);
-	if (file.fd >= 0 && !is_mapped() && descriptor() >= 0)
-		sync_all(last);
+	if (file.fd >= 0 && !file.mapped && descriptor() >= 0 && !sync_all(ring))
+		ml_process_stop(ML_STOP_NO_SPACE, ENOSPC);
 	ml_lock_drop(&ml_process.lock);
 }
 

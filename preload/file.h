@@ -34,9 +34,10 @@ bool ml_file_append(const struct ml_piece *piece, uint64_t bytes);
 /* Makes the file: directory, name, descriptor, contents, mappings. False: there is none, nothing is left behind. */
 bool ml_file_create(void);
 
-/* Where no mapping could be had: writes what has changed. last: the rings too, since no other call will come. Takes the
-   lock. Elsewhere nothing happens. */
-void ml_file_sync(bool last);
+/* Where no mapping could be had: writes what has changed. Elsewhere nothing happens. Of the rings, which change all the
+   time, only the given one, whose piece has just been appended: the file must not go on holding a part of that piece as the
+   newest. NULL: all of them, since no other call will come. Takes the lock. */
+void ml_file_sync(const struct ml_piece *ring);
 
 /* The header, in memory. Valid from ml_file_start() on, at a fixed address. */
 struct ml_header *ml_file_header(void);

@@ -331,7 +331,7 @@ void ml_process_end(int status)
 	if (state() >= ML_RECORDING && atomic_load(&ml_wiped->alive) && ml_process.pid == ml_sys_getpid()) {
 		h->exit_status = status;
 		__atomic_store_n(&h->end, ML_END_EXIT, __ATOMIC_RELEASE);
-		ml_file_sync(true);
+		ml_file_sync(NULL);
 	}
 	if (t)
 		ml_leave(t);

@@ -145,7 +145,7 @@ static bool flush(struct ml_ring *r)
 	if (!ml_file_append(p, sizeof *p + used))
 		return false;
 	start_piece(r, ML_PIECE_SEQUENCE(p->state) + 1);
-	ml_file_sync(false);
+	ml_file_sync(p);
 	return true;
 }
 
