@@ -103,6 +103,16 @@ bool ml_process_new_modules(void)
 	return true;
 }
 
+bool ml_process_new_module_at(uintptr_t address)
+{
+	static _Atomic uintptr_t asked[64];
+	uintptr_t page = address >> 12;
+
+	if (atomic_exchange_explicit(&asked[page % 64], page, memory_order_relaxed) == page)
+		return false;
+	return ml_process_new_modules();
+}
+
 /* A forked child does not poll: another thread of its parent may have held the loader's lock. Where something new was
    loaded or unloaded in the child that lock was free, and ml_process_new_modules() is called for that very reason. */
 void ml_process_poll_modules(void)

@@ -83,6 +83,10 @@ bool ml_process_finalizes(void);
    the loader's lock may never be free in this forked child. No lock may be held. */
 bool ml_process_new_modules(void);
 
+/* The same for the sake of an address that is in no known module; false also where the loader was asked about its page
+   before, as it would be again and again for code that a JIT has made. */
+bool ml_process_new_module_at(uintptr_t address);
+
 /* The same where some time has passed, but only if the loader's counters have changed. */
 void ml_process_poll_modules(void);
 

@@ -277,7 +277,7 @@ uint32_t ml_stack_caller(struct ml_stack *s, uint32_t parent, const void *caller
 	if (site && site->address == address && site->parent == parent)
 		return site->node;
 	module = ml_modules_find(&ml_process.modules, address, &offset);
-	if (!module && ml_process_new_modules())
+	if (!module && ml_process_new_module_at(address))
 		module = ml_modules_find(&ml_process.modules, address, &offset);
 	if (module >= ML_SUBJECT_NUMBERS) {
 		module = 0;
