@@ -161,7 +161,7 @@ def test_generators(python):
         abandon()
     """).process().rows
     assert rows["leaf_made"].increment == 3 * (100_000 + BYTES)  # the fourth replaces one
-    assert rows["leaf_made"].allocated == 4 * (100_000 + BYTES)
+    assert 0 <= rows["leaf_made"].allocated - 4 * (100_000 + BYTES) <= SMALL
     assert near(rows["leaf_yields"], 0, SMALL + frames(python))  # the one left behind is closed there
     assert near(rows["delegates"], 3 * (100_000 + BYTES), SMALL + frames(python))
     assert near(rows["resumes"], 3 * (100_000 + BYTES), SMALL + frames(python))
@@ -375,7 +375,7 @@ def test_decorators(python):
         @decorate(  # decorator
             SIZE
         )
-        def decorated():
+        def decorated():  # definition
             keep[2] = bytes(3_000)  # in_decorated
         decorated()  # called
     """).process().rows
@@ -384,7 +384,9 @@ def test_decorators(python):
     assert rows["in_decorated"].increment == 3_000 + BYTES
     assert near(rows["forwards"], 3_000 + BYTES, frames(python))
     assert near(rows["called"], 23_000 + 2 * BYTES, frames(python))
-    assert near(rows["decorator"], 100_000 + BYTES, SMALL + frames(python))
+    # Before 3.10 the function is wrapped on the line of its def.
+    wrapping = rows["decorator"].increment + rows["definition"].increment
+    assert abs(wrapping - 100_000 - BYTES) <= SMALL + frames(python)
 
 
 def test_module_level(python):

@@ -50,7 +50,9 @@ def test_each_thread_its_own_bytes_with_objects(python):
     process.check_exact()
     for at in range(THREADS):
         row = process.rows[f"held{at}"]
-        assert (row.live, row.live_blocks, row.increment) == (COUNT * (1000 + at), COUNT, COUNT * (1000 + at))
+        assert 0 <= row.live_blocks - COUNT <= 4  # what the call itself has made and keeps, once
+        assert 0 <= row.live - COUNT * (1000 + at) <= 512
+        assert row.increment == row.live
 
 
 def test_blocks_freed_by_another_thread(python):
