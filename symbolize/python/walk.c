@@ -160,7 +160,7 @@ static bool is_on_data_stack(const struct ml_abi *abi, const void *thread, const
 static bool is_in_running_generator(const struct ml_abi *abi, const void *frame)
 {
 	const struct ml_offsets *at = &abi->is.at;
-	const char *generator = (const char *)frame - at->generator_frame;
+	const char *generator = (const char *)((uintptr_t)frame - at->generator_frame);
 	const void *type, *code;
 
 	if (!is_readable(generator, at->generator_frame + at->frame_size))

@@ -5,16 +5,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
+#define LOOSE_BYTES (1u << 20)
 #define RUNTIME_BYTES 8192
 #define THREAD_BYTES 512
 #define UNICODE (1u << 28)
 #define BYTES (1u << 27)
 
 struct fake_python fake;
+bool fake_loose;
 
 static void *blocks[4096];
 static unsigned block_count;
+static char *loose;
+static size_t loose_used;
 
 void fake_set_word(void *object, uint32_t offset, uintptr_t word)
 {
@@ -26,9 +31,28 @@ void fake_set_int(void *object, uint32_t offset, int32_t value)
 	memcpy((char *)object + offset, &value, sizeof(value));
 }
 
+static void *loose_block(size_t bytes)
+{
+	void *block;
+
+	if (!loose) {
+		loose = mmap(NULL, LOOSE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		ck_assert_ptr_ne(loose, MAP_FAILED);
+		loose_used = 4096; /* there is something before the first */
+	}
+	block = loose + loose_used;
+	loose_used += (bytes + 15) / 16 * 16;
+	ck_assert_uint_lt(loose_used, LOOSE_BYTES - 4096);
+	return block;
+}
+
 void *fake_block(size_t bytes)
 {
-	void *block = calloc(1, bytes);
+	void *block;
+
+	if (fake_loose)
+		return loose_block(bytes);
+	block = calloc(1, bytes);
 	ck_assert_ptr_nonnull(block);
 	ck_assert_uint_lt(block_count, sizeof(blocks) / sizeof(blocks[0]));
 	blocks[block_count++] = block;
@@ -39,6 +63,10 @@ void fake_drop(void)
 {
 	while (block_count)
 		free(blocks[--block_count]);
+	if (loose)
+		munmap(loose, LOOSE_BYTES);
+	loose = NULL;
+	fake_loose = false;
 	memset(&fake, 0, sizeof(fake));
 }
 

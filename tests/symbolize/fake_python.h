@@ -60,6 +60,10 @@ void fake_init(struct ml_abi *abi);
 void fake_set_word(void *object, uint32_t offset, uintptr_t word);
 void fake_set_int(void *object, uint32_t offset, int32_t value);
 
+/* Whether blocks lie side by side in one mapping, not each in its own: for what looks at memory that may be anybody's. Until
+   fake_drop(). */
+extern bool fake_loose;
+
 /* A block of zeros that fake_drop() frees. */
 void *fake_block(size_t bytes);
 void *fake_bytes(const void *data, size_t bytes);
