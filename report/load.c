@@ -21,11 +21,23 @@
 
 #define PAGE_BYTES 4096u
 
+/* How often all rings are read again since new ones have come up meanwhile. */
+#define SNAPSHOT_TRIES 16
+
 /* Opening: an error here means that the file gives nothing. */
 
 static char *fail(const struct ml_trace *t, uint64_t offset, const char *what)
 {
 	return ml_memory_print("%s: offset %" PRIu64 ": %s", t->path, offset, what);
+}
+
+/* How long the file is now. 0, or -1 if that cannot be had. */
+static int measure(struct ml_trace *t, struct stat *status)
+{
+	if (fstat(t->fd, status) < 0)
+		return -1;
+	t->file_bytes = (uint64_t)status->st_size;
+	return 0;
 }
 
 static char *open_file(struct ml_trace *t)
@@ -34,11 +46,10 @@ static char *open_file(struct ml_trace *t)
 
 	/* O_NONBLOCK: a FIFO must not make us wait. */
 	t->fd = open(t->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (t->fd < 0 || fstat(t->fd, &status) < 0)
+	if (t->fd < 0 || measure(t, &status) < 0)
 		return ml_memory_print("%s: cannot be opened: %s", t->path, strerror(errno));
 	if (!S_ISREG(status.st_mode))
 		return ml_memory_print("%s: is not a file, so no trace; give a file that ends in .memline", t->path);
-	t->file_bytes = (uint64_t)status.st_size;
 	return NULL;
 }
 
@@ -169,6 +180,7 @@ static void read_directory(struct ml_trace *t)
 {
 	struct ml_extent next = {
 		.offset = t->header.directory, .length = t->header.directory_bytes, .kind = ML_EXTENT_DIRECTORY};
+	struct stat status;
 
 	memset(t->damage, 0, sizeof t->damage);
 	free(t->extents);
@@ -179,6 +191,7 @@ static void read_directory(struct ml_trace *t)
 		struct ml_extent chunk = next;
 		next.length = 0;
 		read_directory_chunk(t, &chunk, &next);
+		measure(t, &status); /* what an entry names may have come later than the last look at the size */
 	}
 	drop_overlaps(t);
 }
@@ -440,12 +453,15 @@ struct ml_trace *ml_load_open_meta(const char *path, char **error)
 struct ml_trace *ml_load_open(const char *path, char **error)
 {
 	struct ml_trace *t = open_directory(path, error);
+	int tries = SNAPSHOT_TRIES;
 	uint64_t page;
 
 	if (!t)
 		return NULL;
-	if (ml_merge_snapshot(t))
+	do {
+		ml_merge_snapshot(t);
 		read_directory(t);
+	} while (!ml_merge_has_all_rings(t) && --tries);
 	/* After the events of the snapshot, since a process that runs defines things first and then uses them. */
 	read_meta(t);
 	read_all_definitions(t);

@@ -53,8 +53,9 @@ struct stream {
 
 struct ml_merge {
 	struct snapshots rings;
-	int running;        /* the process was writing while the rings were read */
-	uint64_t last_turn; /* nothing behind it is delivered */
+	size_t extents_n;   /* in the directory when the rings were read */
+	int running;        /* the process was writing when they were */
+	uint64_t last_turn; /* if so: nothing behind it is delivered */
 
 	int started;
 	struct ml_damage_count before[ML_DAMAGES]; /* found before the events were read */
@@ -164,21 +165,32 @@ static uint64_t last_turn(struct ml_trace *t, const struct snapshots *rings)
 }
 
 /*
- * The rings are read twice. If the second time shows no change, they are as they will stay. Else the process is running
- * and they were not read at one moment: but all events up to the last turn that was seen the first time are in what was
- * read the second time (or, of the turn that was in force, the first ones; one thread made them).
+ * The rings are read twice. If neither they nor the directory change until ml_merge_start(), they are as they will stay.
+ * Else the process is running, and they were not read at one moment: but all events up to the last turn that was seen
+ * the first time are in what was read the second time (or, of the turn that was in force, the first ones; one thread
+ * made them).
  */
-int ml_merge_snapshot(struct ml_trace *t)
+void ml_merge_snapshot(struct ml_trace *t)
 {
 	struct ml_merge *m = ml_memory_get(1, sizeof *m);
 	struct snapshots first = take_snapshots(t);
 
+	ml_merge_free(t->merge);
 	t->merge = m;
 	m->rings = take_snapshots(t);
+	m->extents_n = t->extents_n;
 	m->running = !same_states(&first, &m->rings);
-	m->last_turn = m->running ? last_turn(t, &first) : UINT64_MAX;
+	m->last_turn = last_turn(t, &first);
 	free_snapshots(&first);
-	return m->running;
+}
+
+int ml_merge_has_all_rings(const struct ml_trace *t)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < t->extents_n; i++)
+		n += t->extents[i].kind == ML_EXTENT_RING;
+	return n == t->merge->rings.n;
 }
 
 /* Parts. */
@@ -307,6 +319,7 @@ void ml_merge_start(struct ml_trace *t)
 	else
 		memcpy(m->before, t->damage, sizeof t->damage);
 	m->started = 1;
+	m->running |= m->extents_n != t->extents_n;
 	stop_streams(m);
 	m->parts = ml_memory_get(t->extents_n + m->rings.n, sizeof *m->parts);
 	add_parts(t);
@@ -460,7 +473,7 @@ static size_t deliver(struct ml_trace *t, size_t n)
 	const struct stream *other = second(m);
 
 	while (n < BATCH) {
-		if (!next_record(t, s, &m->batch[n]) || s->turn > m->last_turn) {
+		if (!next_record(t, s, &m->batch[n]) || (m->running && s->turn > m->last_turn)) {
 			m->heap[0] = m->heap[--m->heap_n];
 			break;
 		}

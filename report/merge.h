@@ -12,10 +12,13 @@
 struct ml_merge;
 
 /*
- * Reads the rings that t->extents names. 1: they were being written to meanwhile, so the directory must be read again
- * before ml_merge_start(), which finds out what else is to be read.
+ * Reads the rings that t->extents names as they are now. The directory must be read once more behind it, since pieces
+ * may have left the rings before; if it then names other rings than before, all this must be done again.
  */
-int ml_merge_snapshot(struct ml_trace *t);
+void ml_merge_snapshot(struct ml_trace *t);
+int ml_merge_has_all_rings(const struct ml_trace *t);
+
+/* Finds out what is to be read, and sets the merge at the first event. */
 void ml_merge_start(struct ml_trace *t);
 void ml_merge_free(struct ml_merge *m);
 

@@ -1,0 +1,96 @@
+#include "tests/report/read_all.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "report/dump.h"
+#include "report/fold.h"
+
+#define require(condition)                                                                                             \
+	do {                                                                                                           \
+		if (!(condition)) {                                                                                    \
+			fprintf(stderr, "%s:%d: %s does not hold\n", __FILE__, __LINE__, #condition);                  \
+			abort();                                                                                       \
+		}                                                                                                      \
+	} while (0)
+
+static void check_nodes(const struct ml_trace *t)
+{
+	require(t->nodes_n >= 1 && t->nodes[0].subject == 0);
+	for (uint32_t i = 1; i < t->nodes_n; i++)
+		require(t->nodes[i].parent == 0 || (t->nodes[i].parent < i && t->nodes[t->nodes[i].parent].subject));
+}
+
+static void check_sums(const struct ml_fold *f, int thread)
+{
+	uint64_t increment = 0, live = 0, peak = 0;
+
+	for (uint32_t i = 0; i < f->nodes_n; i++) {
+		increment += f->nodes[i].allocated_bytes - f->nodes[i].freed_bytes;
+		live += f->nodes[i].live_bytes;
+		peak += f->nodes[i].peak_bytes;
+	}
+	require(live == f->totals.live_bytes);
+	require(peak == f->totals.peak_bytes);
+	require(thread || increment == f->totals.live_bytes - f->totals.start_live_bytes);
+}
+
+static void check_fold(struct ml_trace *t, const struct ml_fold_options *options, struct read_all *result)
+{
+	struct ml_fold *f = ml_fold_run(t, options, NULL, NULL);
+
+	check_sums(f, options->tid != 0);
+	result->live_bytes = f->totals.live_bytes;
+	result->events = f->totals.events;
+	ml_fold_free(f);
+}
+
+static void check_dump(struct ml_trace *t)
+{
+	char *text;
+	size_t length;
+	FILE *out = open_memstream(&text, &length);
+
+	require(out && ml_dump(t, ML_DUMP_DEFS | ML_DUMP_NODES | ML_DUMP_EVENTS, out) == 0);
+	fclose(out);
+	free(text);
+}
+
+static int open_bytes(const uint8_t *bytes, size_t length)
+{
+	int fd = memfd_create("trace", MFD_CLOEXEC);
+
+	require(fd >= 0);
+	require(length == 0 || write(fd, bytes, length) == (ssize_t)length);
+	return fd;
+}
+
+struct read_all read_all(const uint8_t *bytes, size_t length)
+{
+	const struct ml_fold_options part = {.from_ns = 1000, .to_ns = 1000000, .tid = 100};
+	const struct ml_fold_options whole = {.to_ns = UINT64_MAX, .end_last = true};
+	struct read_all result = {0};
+	int fd = open_bytes(bytes, length);
+	char path[64], text[256], *error;
+	struct ml_trace *t;
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	t = ml_load_open(path, &error);
+	close(fd);
+	if (!t) {
+		require(error && *error);
+		free(error);
+		return result;
+	}
+	result.opened = 1;
+	check_nodes(t);
+	check_dump(t);
+	check_fold(t, &part, &result);
+	check_fold(t, &whole, &result);
+	for (unsigned i = 0; ml_load_warning(t, i, text, sizeof text); i++)
+		result.warnings++;
+	ml_load_close(t);
+	return result;
+}
