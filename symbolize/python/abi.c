@@ -23,6 +23,7 @@ _Static_assert(sizeof(void *) == 8 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 	.code_file = 112, .code_name = 128, .code_table = 136, .code_flags = 48, .code_frame_words = 76,               \
 	.code_consts = 24
 
+/* clang-format off */
 static const struct ml_python pythons[] = {
 	{
 		.minor = 8,
@@ -200,6 +201,7 @@ static const struct ml_python pythons[] = {
 		.name_member = "co_qualname", .table_member = "co_linetable",
 	},
 };
+/* clang-format on */
 
 #define OLDEST "3.8"
 #define NEWEST "3.15"
@@ -349,7 +351,8 @@ static const char *apply_debug_offsets(struct ml_abi *abi)
 	if (!abi->is.debug.thread_frame)
 		return NULL;
 	memcpy(&head, abi->runtime, sizeof(head));
-	if (memcmp(head.cookie, "xdebugpy", sizeof(head.cookie)) != 0 || head.version >> 16 != (3u << 8 | abi->is.minor))
+	if (memcmp(head.cookie, "xdebugpy", sizeof(head.cookie)) != 0 ||
+	    head.version >> 16 != (3u << 8 | abi->is.minor))
 		return compose(abi, "CPython ", abi->version, " does not describe itself as its version should");
 	if (head.free_threaded)
 		return "free-threaded builds are not supported yet";
@@ -426,8 +429,7 @@ static const char *check_types(struct ml_abi *abi, const struct search *in)
 	return NULL;
 }
 
-int ml_abi_init(struct ml_abi *abi, void *(*lookup)(void *context, const char *symbol), void *context,
-		const char **why)
+int ml_abi_init(struct ml_abi *abi, void *(*lookup)(void *context, const char *symbol), void *context, const char **why)
 {
 	const struct search in = {lookup, context};
 	const char *(*get_version)(void);

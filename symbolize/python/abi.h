@@ -31,9 +31,9 @@ struct ml_offsets {
 
 	uint32_t frame_code;
 	uint32_t frame_previous;
-	uint32_t frame_instr; /* see instr_unit */
-	uint32_t frame_owner; /* uint8_t */
-	uint32_t frame_size;  /* up to and without the local variables */
+	uint32_t frame_instr;       /* see instr_unit */
+	uint32_t frame_owner;       /* uint8_t */
+	uint32_t frame_size;        /* up to and without the local variables */
 	uint32_t frame_trace_lines; /* f_trace_lines, for the check alone */
 
 	uint32_t code_file;
@@ -66,20 +66,21 @@ struct ml_offsets {
 struct ml_python {
 	unsigned minor;
 	struct ml_offsets at;
-	/* Same members: where _Py_DebugOffsets, at the start of _PyRuntime, says what the offset is (3.13 and later). */
+	/* Where _Py_DebugOffsets, at the start of _PyRuntime, says what the offset is (3.13 and later). */
 	struct ml_offsets debug;
 	uint32_t code_type_basicsize; /* PyCode_Type.tp_basicsize */
 	uint32_t cleared;             /* bit of thread_status: PyThreadState_Clear() has run */
-	uint32_t init_shim;           /* bit of code_flags that _Py_InitCleanup has, the static code under which C() may run
-	                                 an __init__(); 0: no frame of it is ever seen */
-	uintptr_t code_mask;          /* bits of frame_code that are the address */
-	uint8_t instr_unit;           /* 0: frame_instr is a pointer into the bytecode; else an int in this many bytes */
-	uint8_t shim_owner;           /* frames with this owner or a higher one run no Python code; 0: there are none */
-	int8_t generator_running;     /* generator_state of one that is on the stack */
-	bool has_cframe;              /* the thread state leads to its frame by way of a struct on the C stack */
-	bool current_is_global;       /* the current thread state is the GIL holder's, maybe another thread's */
+	/* Bit of code_flags that _Py_InitCleanup has, the static code under which C() may run an __init__(); 0: there
+	   is never a frame of it. */
+	uint32_t init_shim;
+	uintptr_t code_mask;      /* bits of frame_code that are the address */
+	uint8_t instr_unit;       /* 0: frame_instr is a pointer into the bytecode; else an int, in so many bytes */
+	uint8_t shim_owner;       /* frames with this owner or a higher one run no Python code; 0: there are none */
+	int8_t generator_running; /* generator_state of one that is on the stack */
+	bool has_cframe;          /* the thread state leads to its frame by way of a struct on the C stack */
+	bool current_is_global;   /* the current thread state is the GIL holder's, maybe another thread's */
 	enum ml_line_table lines;
-	const char *name_member;  /* what code_name and code_table are called among PyCode_Type's members */
+	const char *name_member; /* what code_name and code_table are called among PyCode_Type's members */
 	const char *table_member;
 };
 
@@ -124,8 +125,8 @@ struct ml_abi {
 
 /*
  * Finds out what the interpreter is. lookup gives the address of a dynamic symbol of the object that holds CPython, or
- * NULL. Works before the interpreter is initialized. Returns 0, or -1 with *why saying what is wrong with it, for people:
- * a static string or abi->why. abi is to be used only after a 0.
+ * NULL. Works before the interpreter is initialized. Returns 0, or -1 with *why saying what is wrong with it, for
+ * people: a static string or abi->why. abi is to be used only after a 0.
  */
 int ml_abi_init(struct ml_abi *abi, void *(*lookup)(void *context, const char *symbol), void *context,
 		const char **why);
@@ -134,9 +135,10 @@ int ml_abi_init(struct ml_abi *abi, void *(*lookup)(void *context, const char *s
 const struct ml_python *ml_abi_row(unsigned minor);
 
 /*
- * To be called with the file name of each code object that is seen for the first time, and with the path of each loaded
- * object: where that is greenlet's, which replaces the C stack under the interpreter and frees memory while it does,
- * the walk becomes careful: no frame is followed that isn't proven to be live. Costs a moment per event from then on.
+ * To be called with the file name of each code object that is seen for the first time, and with the path of each
+ * loaded object: where that is greenlet's, which replaces the C stack under the interpreter and frees memory while it
+ * does, the walk becomes careful: no frame is followed that isn't proven to be live. Costs a moment per event from
+ * then on.
  */
 void ml_abi_saw_file(struct ml_abi *abi, const char *file, size_t bytes);
 

@@ -114,7 +114,8 @@ int ml_code_describe(const struct ml_abi *abi, const void *code, char *buffer, s
 	int32_t first_line;
 
 	if (!find_text(abi, (const void *)ml_load_word(code, at->code_file), &file) ||
-	    !find_text(abi, (const void *)ml_load_word(code, at->code_name), &name) || !is_a(abi, table, BYTES_SUBCLASS))
+	    !find_text(abi, (const void *)ml_load_word(code, at->code_name), &name) ||
+	    !is_a(abi, table, BYTES_SUBCLASS))
 		return -1;
 	table_bytes = ml_load_word(table, at->object_size);
 	if (table_bytes > ML_DEF_MAX || room > UINT32_MAX)

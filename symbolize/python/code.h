@@ -1,6 +1,6 @@
 /*
- * What a code object says about itself, copied when it is first seen. Reads the interpreter's objects under the rules of
- * abi.h; code must have been found to be a code object (ML_FRAME_PYTHON).
+ * What a code object says about itself, copied when it is first seen. Reads the interpreter's objects under the rules
+ * of abi.h; code must have been found to be a code object (ML_FRAME_PYTHON).
  */
 #ifndef ML_SYMBOLIZE_PYTHON_CODE_H
 #define ML_SYMBOLIZE_PYTHON_CODE_H
@@ -26,8 +26,8 @@ struct ml_code_text {
 uint64_t ml_code_fingerprint(const struct ml_abi *abi, const void *code);
 
 /*
- * Fills *out. Where room is short the texts are cut, between characters: the file name gets up to three quarters of the
- * buffer, the name the rest. Returns 0, or -1 if the object makes no sense.
+ * Fills *out. Where room is short the texts are cut, between characters: the file name gets up to three quarters of
+ * the buffer, the name the rest. Returns 0, or -1 if the object makes no sense.
  */
 int ml_code_describe(const struct ml_abi *abi, const void *code, char *buffer, size_t room, struct ml_code_text *out);
 

@@ -41,8 +41,8 @@ static long raw_sigprocmask(long how, const void *set)
 }
 
 /*
- * Whether the bytes from address on can be read, where that is in doubt. The kernel copies the set in before it looks at
- * an impossible how (kernel/signal.c), so the answer is EFAULT or EINVAL, and nothing is changed.
+ * Whether the bytes from address on can be read, where that is in doubt. The kernel copies the set in before it looks
+ * at an impossible how (kernel/signal.c), so the answer is EFAULT or EINVAL, and nothing is changed.
  */
 static bool is_readable(const void *address, size_t bytes)
 {
@@ -86,12 +86,13 @@ static bool is_mine(const struct ml_abi *abi, const void *thread, uintptr_t stac
 }
 
 /*
- * The calling thread's own thread state. Until 3.11 the current one is that of whoever holds the GIL: if it isn't the one
- * that was first bound to this thread, then this thread doesn't hold the GIL, or it runs in a subinterpreter.
+ * The calling thread's own thread state. Until 3.11 the current one is that of whoever holds the GIL: if it isn't the
+ * one that was first bound to this thread, then this thread doesn't hold the GIL, or it runs in a subinterpreter.
  */
 static const void *own_thread(const struct ml_abi *abi, uintptr_t stack_pointer)
 {
-	const void *current = abi->current_thread(), *bound, *const *interpreters;
+	const void *const *interpreters;
+	const void *current = abi->current_thread(), *bound;
 
 	if (!abi->is.current_is_global)
 		return current ? current : abi->bound_thread();
@@ -176,10 +177,10 @@ static bool is_in_running_generator(const struct ml_abi *abi, const void *frame)
 }
 
 /*
- * The careful walk. greenlet runs with the C stack of one greenlet and the thread state of another for a moment, in which
- * it calls PyMem_Free. What lies on the C stack then is somebody else's: the _PyCFrame of 3.11 and 3.12, and the shims
- * from 3.12 on. So nothing that was read there is believed: it must be proven to be a live frame by other means. What
- * frames elsewhere say is true.
+ * The careful walk. greenlet runs with the C stack of one greenlet and the thread state of another for a moment, in
+ * which it calls PyMem_Free. What lies on the C stack then is somebody else's: the _PyCFrame of 3.11 and 3.12, and the
+ * shims from 3.12 on. So nothing that was read there is believed: it must be proven to be a live frame by other means.
+ * What frames elsewhere say is true.
  */
 static const void *checked(const struct ml_abi *abi, uintptr_t stack_pointer, const void *frame, bool believed)
 {
@@ -200,8 +201,9 @@ static const void *checked(const struct ml_abi *abi, uintptr_t stack_pointer, co
 }
 
 /*
- * The newest frame on the thread's data stack: where the _PyCFrame is lost, the innermost frame but for generators. One
- * that is made ready for a call is there before it is linked to its caller, with whatever was in that place before.
+ * The newest frame on the thread's data stack: where the _PyCFrame is lost, the innermost frame but for generators.
+ * One that is made ready for a call is there before it is linked to its caller, with whatever was in that place
+ * before.
  */
 static const void *newest_on_data_stack(const struct ml_abi *abi, uintptr_t stack_pointer, const void *thread)
 {
@@ -241,9 +243,9 @@ static bool is_over(const struct ml_abi *abi, const void *thread)
 }
 
 /*
- * A thread that runs Python code has its _PyCFrame in a C frame of _PyEval_EvalFrameDefault, on its own stack; any other
- * uses the one in the thread state itself, which then has no frame. One that is elsewhere is that of a greenlet that has
- * just been left, or this thread has changed to another stack.
+ * A thread that runs Python code has its _PyCFrame in a C frame of _PyEval_EvalFrameDefault, on its own stack; any
+ * other uses the one in the thread state itself, which then has no frame. One that is elsewhere is that of a greenlet
+ * that has just been left, or this thread has changed to another stack.
  */
 static const void *top_of_cframe(const struct ml_abi *abi, const void *thread, uintptr_t stack_pointer)
 {

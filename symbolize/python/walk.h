@@ -55,7 +55,7 @@ static inline const void *ml_frame_code(const struct ml_abi *abi, const void *fr
 	return (const void *)(ml_load_word(frame, abi->is.at.frame_code) & abi->is.code_mask);
 }
 
-/* A word that is another one when the frame has moved on in its code. From 3.11 on an address inside the code object. */
+/* A word that is another one when the frame has moved on in its code; from 3.11 an address inside the code object. */
 static inline uintptr_t ml_frame_instr(const struct ml_abi *abi, const void *frame)
 {
 	if (abi->is.instr_unit)
@@ -64,8 +64,8 @@ static inline uintptr_t ml_frame_instr(const struct ml_abi *abi, const void *fra
 }
 
 /*
- * Offset of the instruction in the bytecode, in bytes, as struct ml_node wants it. -1: the frame hasn't begun to run its
- * own code (it is making its cells, say), so that its line is the first one.
+ * Offset of the instruction in the bytecode, in bytes, as struct ml_node wants it. -1: the frame hasn't begun to run
+ * its own code (it is making its cells, say), so that its line is the first one.
  */
 static inline int64_t ml_frame_place(const struct ml_abi *abi, const void *code, uintptr_t instr)
 {

@@ -1,7 +1,7 @@
 /*
- * Compares the row of symbolize/python/abi.c with the headers of the CPython that this is compiled against: every offset,
- * and every position in _Py_DebugOffsets. The only file of the project that includes CPython's internal headers. Prints
- * what differs; "--print" prints what the headers say. See check_abi.py.
+ * Compares the row of symbolize/python/abi.c with the headers of the CPython that this is compiled against: every
+ * offset, and every position in _Py_DebugOffsets. The only file of the project that includes CPython's internal
+ * headers. Prints what differs; "--print" prints what the headers say. See check_abi.py.
  */
 #define Py_BUILD_CORE 1
 #include <Python.h>
@@ -100,7 +100,8 @@ static void check_thread(const struct ml_python *row)
 	check("thread_id", at->thread_id, offsetof(PyThreadState, thread_id));
 	check("runtime_finalizing", at->runtime_finalizing, offsetof(_PyRuntimeState, FINALIZING));
 	check("runtime_interpreters", at->runtime_interpreters, offsetof(_PyRuntimeState, interpreters.head));
-	check("main interpreter", at->runtime_interpreters + sizeof(void *), offsetof(_PyRuntimeState, interpreters.main));
+	check("main interpreter", at->runtime_interpreters + sizeof(void *),
+	      offsetof(_PyRuntimeState, interpreters.main));
 #if PY_VERSION_HEX >= 0x030c0000
 	PyThreadState thread;
 	uint32_t status;

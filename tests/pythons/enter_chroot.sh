@@ -17,4 +17,5 @@ for each in /proc /dev /tmp "$project"; do
 	mkdir -p "$dir$each"
 	mount --bind "$each" "$dir$each"
 done
+# shellcheck disable=SC2016 # for the shell inside
 exec chroot "$dir" /bin/sh -c 'cd "$0" && exec "$@"' "$PWD" "$@"

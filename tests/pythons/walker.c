@@ -1,7 +1,7 @@
 /*
- * A small recorder for test_walk.py: it walks the Python stack inside malloc and hands out what it has found. Preloaded;
- * its functions are called by ctypes. WALKER=every in the environment makes it walk at every event, else it does at
- * allocations of MAGIC bytes and more alone.
+ * A small recorder for test_walk.py: it walks the Python stack inside malloc and hands out what it has found.
+ * Preloaded; its functions are called by ctypes. WALKER=every in the environment makes it walk at every event, else it
+ * does at allocations of MAGIC bytes and more alone.
  *
  * The log is text, one item a line: "C id first_line flags file name table" (the last three in hexadecimal), then for
  * each walk "S result frame frame …" with the innermost frame first and id:place for each.

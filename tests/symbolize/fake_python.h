@@ -1,6 +1,6 @@
 /*
- * An interpreter made of bytes: what abi.c, walk.c and code.c read of CPython, laid out as a row of the table says. Every
- * object is a heap block of its own size, so that a sanitizer sees each read beside it. There is one at a time.
+ * An interpreter made of bytes: what abi.c, walk.c and code.c read of CPython, laid out as a row of the table says.
+ * Every object is a heap block of its own size, so that a sanitizer sees each read beside it. There is one at a time.
  */
 #ifndef ML_TESTS_FAKE_PYTHON_H
 #define ML_TESTS_FAKE_PYTHON_H
@@ -60,8 +60,8 @@ void fake_init(struct ml_abi *abi);
 void fake_set_word(void *object, uint32_t offset, uintptr_t word);
 void fake_set_int(void *object, uint32_t offset, int32_t value);
 
-/* Whether blocks lie side by side in one mapping, not each in its own: for what looks at memory that may be anybody's. Until
-   fake_drop(). */
+/* Whether blocks lie side by side in one mapping, not each in its own: for what looks at memory that may be anybody's.
+   Until fake_drop(). */
 extern bool fake_loose;
 
 /* A block of zeros that fake_drop() frees. */

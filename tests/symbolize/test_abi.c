@@ -56,8 +56,16 @@ END_TEST
 START_TEST(names_what_is_missing)
 {
 	static const char *const symbols[] = {
-		"_PyRuntime", "PyCode_Type", "PyFrame_Type", "PyType_Type", "PyGILState_GetThisThreadState",
-		"Py_GetVersion", "Py_IsInitialized", "PyMem_SetAllocator", "PyObject_SetArenaAllocator", "PyGen_Type",
+		"_PyRuntime",
+		"PyCode_Type",
+		"PyFrame_Type",
+		"PyType_Type",
+		"PyGILState_GetThisThreadState",
+		"Py_GetVersion",
+		"Py_IsInitialized",
+		"PyMem_SetAllocator",
+		"PyObject_SetArenaAllocator",
+		"PyGen_Type",
 	};
 
 	fake_make(11);
