@@ -156,7 +156,7 @@ static void *until_cancelled(void *started)
 	__atomic_store_n((int *)started, 1, __ATOMIC_RELEASE);
 	for (;;) {
 		free(malloc(2222));
-		pthread_testcancel();
+		usleep(100); /* where the cancellation acts */
 	}
 	pthread_cleanup_pop(1);
 	return NULL;
@@ -215,13 +215,22 @@ static void map_and_unmap(void)
 	munmap(pages, 8192);
 }
 
+/* Time outside of any call, for interruptions of the program itself. */
+static void spin(void)
+{
+	for (volatile int n = 0; n < 5000; n++)
+		;
+}
+
 /* Goes on until that many interruptions have come. Returns how many times memory was mapped. */
 int hazards_interrupts(int wanted)
 {
 	int n = 0;
 
-	for (start_interrupts(interrupt, 1000); interrupts < wanted; n++)
+	for (start_interrupts(interrupt, 1000); interrupts < wanted; n++) {
 		map_and_unmap();
+		spin();
+	}
 	start_interrupts(SIG_IGN, 0);
 	return n;
 }
