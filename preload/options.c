@@ -7,12 +7,13 @@ struct ml_options ml_options;
 
 #define VALUE_MAX 4096
 
-/* One MEMLINE_ variable: its text in force, what was refused, and the function that takes a text into ml_options. */
+/* One MEMLINE_ variable, and the function that takes its text into ml_options. */
 struct option {
 	const char *name;
-	const char *text; /* the default */
+	const char *preset; /* "": the default isn't a text */
 	bool (*take)(const char *text);
-	const char *refused;
+	const char *text;    /* in force */
+	const char *refused; /* a text that was not taken, or NULL */
 };
 
 static bool take_directory(const char *text)
@@ -122,16 +123,16 @@ static bool take_log(const char *text)
 }
 
 static struct option options[] = {
-	{"OBJECTS", "on", take_objects, NULL},
-	{"NATIVE", "caller", take_native, NULL},
-	{"SAMPLE", "0", take_sample, NULL},
-	{"SCOPE", "auto", take_scope, NULL},
-	{"OCCURRENCES", "auto", take_occurrences, NULL},
-	{"LOG", "off", take_log, NULL},
-	{"MAX_BYTES", "4G", take_max_bytes, NULL},
-	{"KEEP_FREE", "auto", take_keep_free, NULL},
-	{"MAX_NODES", "1M", take_max_nodes, NULL},
-	{"DIR", "", take_directory, NULL},
+	{"OBJECTS", "on", take_objects, NULL, NULL},
+	{"NATIVE", "caller", take_native, NULL, NULL},
+	{"SAMPLE", "0", take_sample, NULL, NULL},
+	{"SCOPE", "auto", take_scope, NULL, NULL},
+	{"OCCURRENCES", "auto", take_occurrences, NULL, NULL},
+	{"LOG", "off", take_log, NULL, NULL},
+	{"MAX_BYTES", "4G", take_max_bytes, NULL, NULL},
+	{"KEEP_FREE", "auto", take_keep_free, NULL, NULL},
+	{"MAX_NODES", "1M", take_max_nodes, NULL, NULL},
+	{"DIR", "", take_directory, NULL, NULL},
 };
 
 #define OPTIONS (sizeof options / sizeof *options)
@@ -170,17 +171,19 @@ static void read_option(struct option *o, char *copy, char **environment)
 	ml_text_add(&name, "MEMLINE_");
 	ml_text_add(&name, o->name);
 	value = variable(environment, full_name);
-	if (!value)
-		return;
-	ml_text_init(&text, copy, VALUE_MAX);
-	ml_text_add(&text, value);
-	if (!text.cut && o->take(copy)) {
-		o->text = copy;
-		return;
+	o->text = o->preset;
+	o->refused = NULL;
+	if (value) {
+		ml_text_init(&text, copy, VALUE_MAX);
+		ml_text_add(&text, value);
+		if (!text.cut && o->take(copy)) {
+			o->text = copy;
+			return;
+		}
+		o->refused = copy;
 	}
-	o->refused = copy;
-	if (o->text[0])
-		o->take(o->text);
+	if (o->preset[0])
+		o->take(o->preset);
 	else
 		default_directory();
 }
@@ -193,12 +196,8 @@ void ml_options_read(char **environment)
 	ml_options.off = variable(environment, "MEMLINE_OFF") != NULL;
 	ml_text_init(&text, ml_options.app_root, sizeof ml_options.app_root);
 	ml_text_add(&text, app_root ? app_root : "");
-	default_directory();
-	for (size_t i = 0; i < OPTIONS; i++) {
-		if (options[i].text[0])
-			options[i].take(options[i].text);
+	for (size_t i = 0; i < OPTIONS; i++)
 		read_option(&options[i], values[i], environment);
-	}
 	options[OPTIONS - 1].text = ml_options.directory;
 }
 

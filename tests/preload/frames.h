@@ -1,0 +1,57 @@
+/*
+ * Python frames made by hand, in memory laid out as nobody's CPython does it: the recorder knows offsets and nothing else.
+ */
+#ifndef ML_TEST_FRAMES_H
+#define ML_TEST_FRAMES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct object {
+	uint64_t references;
+	const void *type;
+	uint64_t size;
+};
+
+struct code {
+	struct object head;
+	const void *file;
+	const void *name;
+	const void *table;
+	const void *consts;
+	int32_t first_line;
+	int32_t flags;
+	uint32_t version;
+	int32_t first_traceable;
+	uint16_t bytecode[64];
+};
+
+/* As long as a frame without local variables on CPython's data stack, or so. */
+struct frame {
+	const void *previous;
+	uint64_t code; /* an address with a tag in the low bits */
+	const uint16_t *instr;
+	uint8_t owner;
+};
+
+#define FRAME_OWNER_SHIM 3
+
+/* The innermost frame of the calling thread. */
+extern __thread const struct frame *frames_top;
+
+/* Not 0: the interpreter finalizes. */
+extern uintptr_t frames_finalizing;
+
+/* From here on the process has a CPython whose frames can be walked. versions: code objects have numbers. */
+void frames_start(int versions);
+
+/* A code object of 64 instructions that can be any. The texts are copied. */
+struct code *frames_code(const char *file, const char *name, int first_line);
+
+/* The same again at a given place. */
+void frames_make_code(struct code *at, const char *file, const char *name, int first_line);
+
+/* The address with its tag. */
+uint64_t frames_tagged(const struct code *code);
+
+#endif

@@ -1,0 +1,153 @@
+#include "tests/preload/session.h"
+
+#include <check.h>
+#include <dirent.h>
+#include <dlfcn.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "preload/options.h"
+#include "preload/process.h"
+#include "preload/record.h"
+
+#define OPTIONS_MAX 16
+
+char session_directory[64];
+
+static int *initialized; /* of the interpreter */
+
+void session_begin(void)
+{
+	strcpy(session_directory, "/tmp/memline-test-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(session_directory));
+}
+
+/* Calls each entry of the directory; returns how many there are. */
+static unsigned each_file(void (*each)(const char *path))
+{
+	DIR *d = opendir(session_directory);
+	struct dirent *entry;
+	unsigned count = 0;
+
+	while (d && (entry = readdir(d))) {
+		char path[512];
+		if (entry->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof path, "%s/%s", session_directory, entry->d_name);
+		each(path);
+		count++;
+	}
+	if (d)
+		closedir(d);
+	return count;
+}
+
+static void remove_file(const char *path)
+{
+	unlink(path);
+}
+
+void session_end(void)
+{
+	each_file(remove_file);
+	rmdir(session_directory);
+}
+
+void session_start(const char *option, ...)
+{
+	static char directory[128];
+	char *environment[OPTIONS_MAX + 2] = {directory};
+	unsigned count = 1;
+	va_list list;
+	void *interpreter;
+
+	snprintf(directory, sizeof directory, "MEMLINE_DIR=%s", session_directory);
+	va_start(list, option);
+	for (; option; option = va_arg(list, const char *)) {
+		ck_assert_uint_lt(count, OPTIONS_MAX);
+		environment[count++] = (char *)(uintptr_t)option;
+	}
+	va_end(list);
+	ml_options_read(environment);
+	ck_assert_int_eq(session_state(), ML_DORMANT);
+	interpreter = dlopen(ML_TEST_OBJECTS "/interpreter.so", RTLD_NOW);
+	ck_assert_msg(interpreter, "%s", dlerror());
+	initialized = dlsym(interpreter, "initialized");
+	for (unsigned i = 0; i < 4096 && session_state() == ML_DORMANT; i++)
+		ck_assert_ptr_null(ml_enter(NULL));
+	ck_assert_int_eq(session_state(), ML_EARLY);
+	ck_assert_ptr_nonnull(ml_process.refused);
+	ck_assert(ml_process.late);
+}
+
+void session_initialize(void)
+{
+	*initialized = 1;
+}
+
+static char found[512];
+
+static void note_file(const char *path)
+{
+	snprintf(found, sizeof found, "%s", path);
+}
+
+const char *session_trace(void)
+{
+	found[0] = 0;
+	ck_assert_uint_le(each_file(note_file), 1);
+	return found;
+}
+
+unsigned session_traces(void)
+{
+	return each_file(note_file);
+}
+
+static const void *block(uint64_t address)
+{
+	return (const void *)(uintptr_t)address;
+}
+
+int session_alloc(uint64_t address, uint64_t bytes)
+{
+	struct ml_thread *t = ml_enter(NULL);
+
+	if (!t)
+		return 0;
+	ml_record_alloc(t, ML_DOMAIN_C, block(address), bytes, NULL);
+	ml_leave(t);
+	return 1;
+}
+
+int session_free(uint64_t address)
+{
+	struct ml_thread *t = ml_enter(NULL);
+
+	if (!t)
+		return 0;
+	ml_record_free(t, ML_DOMAIN_C, block(address), NULL);
+	ml_leave(t);
+	return 1;
+}
+
+int session_realloc(uint64_t from, uint64_t to, uint64_t bytes, enum ml_outcome outcome)
+{
+	struct ml_thread *t = ml_enter(NULL);
+
+	if (!t)
+		return 0;
+	ml_record_realloc_begin(t, ML_DOMAIN_C, block(from), NULL);
+	ml_record_realloc_end(t, outcome, block(to), bytes);
+	ml_leave(t);
+	return 1;
+}
+
+int session_state(void)
+{
+	return atomic_load(&ml_process.state);
+}
