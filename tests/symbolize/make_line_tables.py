@@ -3,7 +3,7 @@
 
 For tests/symbolize/test_lines.c, which reads the output for several versions:
 
-    for v in 3.8 3.9 3.10 3.11 3.12 3.13; do python$v make_line_tables.py >../data/lines-$v.txt; done
+    for v in 3.8 3.9 3.10 3.11 3.12 3.13 3.14 3.15; do python$v make_line_tables.py >../data/lines-$v.txt; done
 
 Format: a line "version KIND", where KIND is the number of enum ml_line_table; then for each code object
 

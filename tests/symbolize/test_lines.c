@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const versions[] = {"3.8", "3.9", "3.10", "3.11", "3.12", "3.13"};
+static const char *const versions[] = {"3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14", "3.15"};
 #define VERSIONS ((int)(sizeof(versions) / sizeof(versions[0])))
 
 /* A code object of a data file. The table is in a block of its own size, so that a sanitizer sees a read behind it. */
