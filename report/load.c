@@ -552,7 +552,7 @@ uint64_t ml_load_dropped(const struct ml_trace *t)
 
 int ml_load_warning(const struct ml_trace *t, unsigned i, char *text, size_t room)
 {
-	static const char *const sentence[] = {
+	static const char *const what[] = {
 #define X(name, text) [ML_DAMAGE_##name] = (text),
 		ML_DAMAGE_LIST(X)
 #undef X
@@ -560,8 +560,8 @@ int ml_load_warning(const struct ml_trace *t, unsigned i, char *text, size_t roo
 
 	for (unsigned kind = 0; kind < ML_DAMAGES; kind++)
 		if (t->damage[kind].count && i-- == 0) {
-			snprintf(text, room, "%" PRIu64 " %s (first at offset %" PRIu64 ")", t->damage[kind].count,
-				 sentence[kind], t->damage[kind].offset);
+			snprintf(text, room, "%s: %" PRIu64 " (the first at offset %" PRIu64 ")", what[kind],
+				 t->damage[kind].count, t->damage[kind].offset);
 			return 1;
 		}
 	return 0;

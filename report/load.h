@@ -14,17 +14,17 @@
 #include "trace/format.h"
 #include "trace/get.h"
 
-/* What may be wrong with a file that can be read all the same. X(NAME, sentence behind a count). */
+/* What may be wrong with a file that can be read all the same. X(NAME, what is counted). */
 #define ML_DAMAGE_LIST(X)                                                                                              \
-	X(DIRECTORY, "entries of the directory make no sense")                                                         \
-	X(CUT_OFF, "parts of the trace lie beyond the end of the file")                                                \
-	X(META, "pairs of the process's description are cut off")                                                      \
-	X(DEFINITION, "definitions of code objects or modules are damaged")                                            \
-	X(NODE, "nodes of the tree of stacks are damaged")                                                             \
-	X(PIECE, "pieces of the event stream are damaged; what follows the first unreadable byte of each is left out") \
-	X(MISSING, "pieces of the event stream are missing")                                                           \
-	X(READ, "parts of the trace could not be read")                                                                \
-	X(UNKNOWN_NODE, "events have a stack that is not in the trace")
+	X(DIRECTORY, "entries of the directory that make no sense")                                                    \
+	X(CUT_OFF, "parts of the trace that lie beyond the end of the file")                                           \
+	X(META, "descriptions of the process that are cut off")                                                        \
+	X(DEFINITION, "damaged definitions of code objects and modules")                                               \
+	X(NODE, "damaged nodes of the tree of stacks")                                                                 \
+	X(PIECE, "damage in the event stream, where the rest of a piece may have been left out")                       \
+	X(MISSING, "gaps in the event stream")                                                                         \
+	X(READ, "parts of the trace that could not be read from the disk")                                             \
+	X(UNKNOWN_NODE, "events whose stack is not in the trace")
 
 enum ml_damage {
 #define X(name, text) ML_DAMAGE_##name,
