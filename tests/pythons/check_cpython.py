@@ -169,7 +169,7 @@ def read_report(path, result):
     """Takes outcomes from the report. A test that failed in several subtests is there several times."""
     seen = collections.defaultdict(list)
     for case in xml.etree.ElementTree.parse(path).getroot().iter("testcase"):
-        name = case.get("name")
+        name = case.get("name", WHOLE)  # a test that never ended has none
         seen[name].append(outcome_of(case))
         said = "".join(child.text or "" for child in case if child.tag in ("error", "failure"))
         if said:
@@ -340,6 +340,8 @@ def parse_options():
 
 def main():
     options = parse_options()
+    # A shell starts background jobs with the signal ignored, and the tests would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     tally = Tally(options.exceptions)
     work = []
     for python in interpreters.find():
