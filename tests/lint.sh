@@ -67,7 +67,7 @@ files | grep -v '^tests/lint.sh$' | xargs grep -nIE 'TODO|FIXME|\<XXX\>' 2>/dev/
 files | grep -E '\.(c|h|py|sh)$' | xargs grep -nE '[[:blank:]]+$' 2>/dev/null | offence 'blanks at the end of the line'
 
 if command -v shellcheck >/dev/null; then
-	files | grep -E '\.sh$|^\.ci/run$' | xargs shellcheck -f gcc | offence 'shellcheck'
+	files | grep -E '\.sh$|^\.ci/run$' | xargs shellcheck -S warning -f gcc | offence 'shellcheck'
 fi
 
 cat "$offences"
