@@ -78,7 +78,7 @@ static void print_size(const char *what, uint64_t bytes, const char *more)
 {
 	char text[ML_TABLE_SIZE_BYTES];
 
-	printf("  %-20s %12s  %s\n", what, ml_table_size(bytes, text), more);
+	printf("  %-20s %12s%s%s\n", what, ml_table_size(bytes, text), *more ? "  " : "", more);
 }
 
 static void print_count(const char *what, uint64_t n)
