@@ -87,6 +87,8 @@ void session_start(const char *option, ...)
 void session_initialize(void)
 {
 	*initialized = 1;
+	if (!ml_process.refused)
+		ml_process.refused = "it is made by hand";
 }
 
 static char found[512];

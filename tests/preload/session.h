@@ -23,7 +23,7 @@ void session_end(void);
 /* Starts recording, with further "MEMLINE_NAME=VALUE" options up to a NULL. The state is EARLY. */
 void session_start(const char *option, ...);
 
-/* The interpreter says that it is up; with the next event the trace is made. */
+/* The interpreter says that it is up: with the next event the trace is made, Python frame or not. */
 void session_initialize(void);
 
 /* The path of the process's trace, which must be the only one in the directory, "" if there is none; static. */

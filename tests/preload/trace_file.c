@@ -136,12 +136,13 @@ static const struct ml_def *find_def(const struct trace_file *t, enum ml_def_kin
 		end = p + x->length;
 		for (; p < end && ((const struct ml_def *)p)->length; p += ((const struct ml_def *)p)->length) {
 			const struct ml_def *d = (const struct ml_def *)p;
-			ck_assert_uint_eq(d->length % 8, 0);
-			ck_assert_uint_le(d->length, (size_t)(end - p));
+			if (d->length % 8 || d->length > (size_t)(end - p))
+				ck_abort_msg("a definition of %u bytes", d->length);
 			*count += d->kind == kind;
 			if (d->kind != kind || ((const uint32_t *)(d + 1))[0] != id)
 				continue;
-			ck_assert_msg(!found, "two definitions of %u", id);
+			if (found)
+				ck_abort_msg("two definitions of %u", id);
 			found = d;
 		}
 	}
@@ -197,7 +198,8 @@ static void decode(const struct ml_piece *p, uint64_t used, struct list *l)
 			now.ns = now.e.ns;
 			now.tid = now.e.tid;
 		} else if (now.e.record == ML_RECORD_TURN) {
-			ck_assert_uint_gt(now.e.turn, 0);
+			if (!now.e.turn)
+				ck_abort_msg("a turn of nothing");
 			now.turn += now.e.turn;
 		} else if (now.e.record == ML_RECORD_TIME) {
 			now.ns += now.e.ns;
@@ -260,7 +262,8 @@ static int by_turn(const void *a, const void *b)
 
 	if (x->turn != y->turn)
 		return x->turn < y->turn ? -1 : 1;
-	ck_assert_msg(x->ring == y->ring, "two rings in turn %llu", (unsigned long long)x->turn);
+	if (x->ring != y->ring)
+		ck_abort_msg("two rings in turn %llu", (unsigned long long)x->turn);
 	return (x > y) - (x < y);
 }
 
