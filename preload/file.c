@@ -50,8 +50,8 @@ static uint64_t round_up(uint64_t n, uint64_t unit)
 	return (n + unit - 1) / unit * unit;
 }
 
-/* A free descriptor number that programs don't trip over: the last that may be had, but not one so high that the kernel's
-   table grows much. */
+/* A free descriptor number that programs don't trip over: the last that may be had, but not one so high that the
+   kernel's table grows much. */
 static int move_high(int fd)
 {
 	struct rlimit limit = {0, 0};
@@ -218,7 +218,8 @@ static void publish(struct ml_extent *entry, uint32_t kind, uint32_t id, uint64_
 	__atomic_store_n(&entry->length, bytes, __ATOMIC_RELEASE);
 }
 
-/* A free entry of the directory, which grows by an extent that its last entry names; NULL: recording has been stopped. */
+/* A free entry of the directory, which grows by an extent that its last entry names; NULL: recording has been
+   stopped. */
 static struct ml_extent *new_entry(void)
 {
 	if (file.entry == file.entries_room - 1) {

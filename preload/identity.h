@@ -7,8 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Start of a process in clock ticks since boot, field 22 of /proc/PID/stat (proc_pid_stat(5)), and its parent; false: it
-   can't be read. */
+/* Start of a process in clock ticks since boot, field 22 of /proc/PID/stat (proc_pid_stat(5)), and its parent; false:
+   it can't be read. */
 bool ml_identity_of(int pid, uint64_t *start_ticks, int *parent);
 
 /* Resident set in pages, from /proc/self/statm; 0: it can't be read. */

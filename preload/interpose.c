@@ -383,7 +383,8 @@ EXPORT void *sbrk(intptr_t by)
 	return result;
 }
 
-/* An address may belong to another library from here on. The guard is not held meanwhile: destructors of the program run. */
+/* An address may belong to another library from here on. The guard is not held meanwhile: destructors of the program
+   run. */
 EXPORT int dlclose(void *handle)
 {
 	struct ml_thread *t;

@@ -1,6 +1,6 @@
 /*
- * A lock for the rare paths (a new node, a new extent): a futex word as in Drepper, "Futexes Are Tricky", mutex 3. Taken
- * only by a thread that holds its guard, so that no hook can ask for it twice. A forked child sets it to zero.
+ * A lock for the rare paths (a new node, a new extent): a futex word as in Drepper, "Futexes Are Tricky", mutex 3.
+ * Taken only by a thread that holds its guard, so that no hook can ask for it twice. A forked child sets it to zero.
  */
 #ifndef ML_PRELOAD_LOCK_H
 #define ML_PRELOAD_LOCK_H

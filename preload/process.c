@@ -271,7 +271,8 @@ static struct ml_thread *attach(struct ml_thread *t)
 		return NULL; /* stopped meanwhile, or just forked by a signal handler */
 	if (early)
 		ml_lock_take(&ml_process.early_lock);
-	/* In a child of vfork the memory is the parent's, whose thread must not be taken for one with the child's number. */
+	/* In a child of vfork the memory is the parent's, whose thread must not be taken for one with the child's
+	   number. */
 	t->ring = ml_process.pid == ml_sys_getpid() ? ml_ring_open(ml_sys_gettid()) : NULL;
 	if (early)
 		ml_lock_drop(&ml_process.early_lock);

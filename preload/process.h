@@ -64,7 +64,8 @@ extern _Atomic uint64_t ml_turn;
 /* Ends the recording; what was recorded stays readable. The first reason counts. error: a positive errno or 0. */
 void ml_process_stop(enum ml_stop reason, int error);
 
-/* EARLY or WAITING: a Python frame was seen, so there is to be a file. Takes early_lock. Afterwards the state is another. */
+/* EARLY or WAITING: a Python frame was seen, so there is to be a file. Takes early_lock. Afterwards the state is
+   another. */
 void ml_process_adopt(void);
 
 /* EARLY: the memory for waiting events is used up. early_lock is held. */

@@ -12,8 +12,8 @@
 #define INSTALLS 16
 
 /*
- * What our hook calls. Never rewritten once it is installed: CPython keeps copies of the allocators that it finds and puts
- * them back later, so an old hook can come to life again and must find what it replaced.
+ * What our hook calls. Never rewritten once it is installed: CPython keeps copies of the allocators that it finds and
+ * puts them back later, so an old hook can come to life again and must find what it replaced.
  */
 struct slot {
 	struct ml_py_allocator previous;

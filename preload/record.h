@@ -1,8 +1,8 @@
 /*
  * The hot path: one event, from the hook to the ring. Each function is called with the guard held (t from ml_enter()).
  *
- * Order. A free, and the begin of a realloc, munmap or mremap, is recorded before the real call; an allocation and every
- * end after it. So the allocator's own locking orders the records of different threads on one address.
+ * Order. A free, and the begin of a realloc, munmap or mremap, is recorded before the real call; an allocation and
+ * every end after it. So the allocator's own locking orders the records of different threads on one address.
  *
  * caller: who called the C allocator; NULL: no native frame (the hooks of CPython's allocators).
  */
@@ -16,8 +16,8 @@ void ml_record_alloc(struct ml_thread *t, enum ml_domain domain, const void *blo
 void ml_record_free(struct ml_thread *t, enum ml_domain domain, const void *block, const void *caller);
 
 /*
- * For a free that found the guard held. At a lower layer it mostly is the very block that is being freed above, which must
- * not be recorded twice: the same address or, under CPython's debug allocator, that of its header of two words
+ * For a free that found the guard held. At a lower layer it mostly is the very block that is being freed above, which
+ * must not be recorded twice: the same address or, under CPython's debug allocator, that of its header of two words
  * (Objects/obmalloc.c, _PyMem_DebugRawFree). But tracemalloc frees what it knew of a block in the middle of that
  * block's free; what is at another address is recorded. To be called before the real free; behind it the caller puts
  * ml_thread.freeing back to what it was.

@@ -1,7 +1,7 @@
 /*
- * Rings: where the events of a thread go. A ring holds one piece of the trace in memory that the file maps; a full piece is
- * appended to the file and the ring starts the next one. A ring belongs to one thread until the kernel says that the
- * thread is gone; then another may take it over, with all that was learnt about coding and stacks.
+ * Rings: where the events of a thread go. A ring holds one piece of the trace in memory that the file maps; a full
+ * piece is appended to the file and the ring starts the next one. A ring belongs to one thread until the kernel says
+ * that the thread is gone; then another may take it over, with all that was learnt about coding and stacks.
  */
 #ifndef ML_PRELOAD_RING_H
 #define ML_PRELOAD_RING_H

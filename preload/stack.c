@@ -58,8 +58,8 @@ static inline void read_link(struct ml_link *l, const void *frame)
 	}
 }
 
-/* The same for a frame that may be new. Where code objects have no number of their own, its code may be another one at the
-   address, with its parts at the addresses of the former's too. */
+/* The same for a frame that may be new. Where code objects have no number of their own, its code may be another one at
+   the address, with its parts at the addresses of the former's too. */
 static inline void read_new_link(struct ml_link *l, const void *frame)
 {
 	read_link(l, frame);

@@ -3,8 +3,8 @@
  *
  * Successive events of a thread share nearly all of their stack. So each thread keeps the chain of frames of its last
  * event, root first, each with the node that it got. An event looks for the innermost frame that is still in the chain,
- * compares downwards from there, and interns only what has changed and what stands above it. Each comparison reads a frame
- * only after the frame above it has named it as its caller: so only live frames are read.
+ * compares downwards from there, and interns only what has changed and what stands above it. Each comparison reads a
+ * frame only after the frame above it has named it as its caller: so only live frames are read.
  */
 #ifndef ML_PRELOAD_STACK_H
 #define ML_PRELOAD_STACK_H

@@ -17,15 +17,15 @@
 #define TEXT_MAX 16384u
 #define DEFS_BYTES 65536u
 
-/* Open addressing over node numbers, at most half full. Read without the lock: a slot is stored after its node, a larger
-   table replaces this one only when it is complete, and this one stays where it is. */
+/* Open addressing over node numbers, at most half full. Read without the lock: a slot is stored after its node, a
+   larger table replaces this one only when it is complete, and this one stays where it is. */
 struct index {
 	uint32_t mask;
 	_Atomic uint32_t slots[];
 };
 
-/* What is known of a code object's address. The id is invalid while the rest changes, so a reader that sees the same valid
-   id before and after has read what belongs together. */
+/* What is known of a code object's address. The id is invalid while the rest changes, so a reader that sees the same
+   valid id before and after has read what belongs together. */
 struct seen_code {
 	const void *_Atomic code;
 	_Atomic uint64_t fingerprint;
@@ -156,7 +156,8 @@ static uint32_t find_or_add(uint32_t parent, uint32_t subject, uint64_t place)
 	return id ? id : add_node(parent, subject, place);
 }
 
-/* The tree is full: a Python frame keeps its place under <truncated>, a native one stays on the frame that called it. */
+/* The tree is full: a Python frame keeps its place under <truncated>, a native one stays on the frame that called
+   it. */
 static uint32_t add_truncated(uint32_t parent, uint32_t subject, uint64_t place)
 {
 	uint32_t under = parent, id;

@@ -1,6 +1,6 @@
 /*
- * The process-wide tree of stacks, and the code objects and modules that its nodes name: written once, as definitions of
- * the trace. Looking up what is known takes no lock; adding takes ml_process.lock.
+ * The process-wide tree of stacks, and the code objects and modules that its nodes name: written once, as definitions
+ * of the trace. Looking up what is known takes no lock; adding takes ml_process.lock.
  */
 #ifndef ML_PRELOAD_TREE_H
 #define ML_PRELOAD_TREE_H
@@ -10,8 +10,9 @@
 #include "symbolize/native/modules.h"
 #include "trace/format.h"
 
-/* The node of a frame under parent. Where the tree is full: a Python frame under a node that says so, a native one under
-   its parent all the same; once these overflow as well, what the frame would have stood under. 0: there is no memory. */
+/* The node of a frame under parent. Where the tree is full: a Python frame under a node that says so, a native one
+   under its parent all the same; once these overflow as well, what the frame would have stood under. 0: there is no
+   memory. */
 uint32_t ml_tree_node(uint32_t parent, uint32_t subject, uint64_t place);
 
 /* The id of a code object, which is described at first sight. UINT32_MAX: it can't be read. */

@@ -1,7 +1,7 @@
 /*
  * Live blocks by address: the largest table of a fold, and one cache miss for nearly every event. Open addressing in
- * places of 24 bytes, 30 to 45 bytes a block. It is cut into sixty-four, so that growing needs little memory and time at
- * once.
+ * places of 24 bytes, 30 to 45 bytes a block. It is cut into sixty-four, so that growing needs little memory and time
+ * at once.
  */
 #ifndef ML_REPORT_BLOCKS_H
 #define ML_REPORT_BLOCKS_H

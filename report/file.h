@@ -7,7 +7,8 @@
 /* Counts damage of one kind that was met at the offset. */
 void ml_file_damaged(struct ml_trace *t, enum ml_damage kind, uint64_t offset);
 
-/* Reads up to `bytes` at the offset and returns how many there were: fewer behind the end of the file or a bad block. */
+/* Reads up to `bytes` at the offset and returns how many there were: fewer behind the end of the file or a bad
+   block. */
 size_t ml_file_read(struct ml_trace *t, uint64_t offset, void *buffer, size_t bytes);
 
 /* What of an extent lies within the file. */

@@ -222,7 +222,8 @@ static uint64_t drop_list(struct ml_fold *f, const struct ml_moment *m, uint32_t
 	return live;
 }
 
-/* What is in the range makes room for a new mapping: because that was asked for, or since we missed that it was gone. */
+/* What is in the range makes room for a new mapping: because that was asked for, or since we missed that it was
+   gone. */
 static void displace(struct ml_fold *f, const struct ml_moment *m, uint32_t node, uint64_t start, uint64_t end,
 		     bool asked)
 {

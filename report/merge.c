@@ -165,10 +165,10 @@ static uint64_t last_turn(struct ml_trace *t, const struct snapshots *rings)
 }
 
 /*
- * The rings are read twice. If neither they nor the directory change until ml_merge_start(), they are as they will stay.
- * Else the process is running, and they were not read at one moment: but all events up to the last turn that was seen
- * the first time are in what was read the second time (or, of the turn that was in force, the first ones; one thread
- * made them).
+ * The rings are read twice. If neither they nor the directory change until ml_merge_start(), they are as they will
+ * stay. Else the process is running, and they were not read at one moment: but all events up to the last turn that was
+ * seen the first time are in what was read the second time (or, of the turn that was in force, the first ones; one
+ * thread made them).
  */
 void ml_merge_snapshot(struct ml_trace *t)
 {

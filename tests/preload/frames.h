@@ -1,5 +1,6 @@
 /*
- * Python frames made by hand, in memory laid out as nobody's CPython does it: the recorder knows offsets and nothing else.
+ * Python frames made by hand, in memory laid out as nobody's CPython does it: the recorder knows offsets and nothing
+ * else.
  */
 #ifndef ML_TEST_FRAMES_H
 #define ML_TEST_FRAMES_H

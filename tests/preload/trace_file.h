@@ -1,6 +1,6 @@
 /*
- * A trace read back by a test: plainly and without mercy. What the recorder should never write fails the test. Loops over
- * events use no ck_assert: check notes each of those in a file.
+ * A trace read back by a test: plainly and without mercy. What the recorder should never write fails the test. Loops
+ * over events use no ck_assert: check notes each of those in a file.
  */
 #ifndef ML_TEST_TRACE_FILE_H
 #define ML_TEST_TRACE_FILE_H

@@ -108,7 +108,8 @@ static void count_into(uint64_t *counter, const struct replay *r, const struct m
 		++*counter;
 }
 
-/* A row of pages, in the books or held: adds what is live in it to the nodes, and returns its bytes, whoever owns it. */
+/* A row of pages, in the books or held: adds what is live in it to the nodes, and returns its bytes, whoever owns
+   it. */
 static uint64_t count_row(const struct page *row, enum where where, uint64_t *bytes, uint64_t *blocks)
 {
 	uint64_t all = 0;

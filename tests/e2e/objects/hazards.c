@@ -252,7 +252,8 @@ static void reap(void)
 		children_failed += status != 0;
 }
 
-/* Each child maps memory a hundred times more and ends. Returns how many times the parent did, or -1 if a child failed. */
+/* Each child maps memory a hundred times more and ends. Returns how many times the parent did, or -1 if a child
+   failed. */
 int hazards_forks_in_handler(int wanted)
 {
 	int n = 0, status;
