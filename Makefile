@@ -97,29 +97,31 @@ $(foreach dir,trace report symbolize preload,$(eval $(call test-rules,$(dir))))
 
 $(BUILD)/obj/tests/%.o: TEST_CFLAGS = -DML_TEST_OBJECTS='"$(patsubst $(BUILD)/obj/%,$(BUILD)/%,$(@D))/objects"'
 
+built-with = $$(sed -n 's|.*built with: \(.*\) \*/.*|\1|p' $<)
+
 $(TEST_OBJECTS): $(BUILD)/%.so: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,LINK)
-	$(Q)$(CC) $(ML_CFLAGS) -fPIC -shared -o $@ $< $(TEST_OBJECT_FLAGS) $$(sed -n 's|.*built with: \(.*\) \*/.*|\1|p' $<)
+	$(Q)$(CC) $(ML_CFLAGS) -fPIC -shared -o $@ $< $(TEST_OBJECT_FLAGS) $(built-with)
 
 # tests/DIR/programs/NAME.c are whole programs that tests run.
 TEST_HOSTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/programs/*.c))
 $(TEST_HOSTS): $(BUILD)/%: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,LINK)
-	$(Q)$(CC) $(ML_CFLAGS) -o $@ $< $(TEST_OBJECT_FLAGS) $$(sed -n 's|.*built with: \(.*\) \*/.*|\1|p' $<)
+	$(Q)$(CC) $(ML_CFLAGS) -o $@ $< $(TEST_OBJECT_FLAGS) $(built-with)
 
 .PHONY: tests
 tests: $(TEST_PROGRAMS) $(TEST_OBJECTS) $(TEST_HOSTS) ## build the test programs
 
 SANITIZE := -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all
-SANITIZED_MAKE = $(MAKE) TEST_OBJECT_FLAGS=-fno-sanitize=all
+SANITIZED_MAKE = $(MAKE) --no-print-directory TEST_OBJECT_FLAGS=-fno-sanitize=all
 
 .PHONY: tests-asan tests-tsan tests-clang
 tests-asan:
-	+@$(SANITIZED_MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS='$(SANITIZE) -fsanitize=address,undefined' tests
+	+@$(SANITIZED_MAKE) BUILD=$(BUILD)/asan CFLAGS='$(SANITIZE) -fsanitize=address,undefined' tests
 tests-tsan:
-	+@$(SANITIZED_MAKE) --no-print-directory BUILD=$(BUILD)/tsan CFLAGS='$(SANITIZE) -fsanitize=thread' tests
+	+@$(SANITIZED_MAKE) BUILD=$(BUILD)/tsan CFLAGS='$(SANITIZE) -fsanitize=thread' tests
 tests-clang:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/clang CC=$(CLANG) all tests
 
@@ -154,6 +156,16 @@ check-tsan: ## run the C test programs under the thread sanitizer
 check-e2e: ## run the tests that record real programs (PYTHONS="3.11 3.13.0": under these alone)
 	@$(MAKE) -j$(JOBS) --no-print-directory all tests
 	@$(RUN) --pytest tests
+
+FUZZ_SECONDS ?= 60
+FUZZ_SRC := tests/fuzz/fuzz_load.c tests/report/read_all.c $(filter-out report/main.c,$(REPORT_SRC))
+
+.PHONY: fuzz
+fuzz: ## give the reader damaged traces for FUZZ_SECONDS (clang)
+	@mkdir -p $(BUILD)/fuzz/corpus
+	$(CLANG) $(ML_CFLAGS) -fsanitize=fuzzer,address,undefined -MF /dev/null -o $(BUILD)/fuzz/fuzz_load $(FUZZ_SRC) \
+		$(REPORT_LIBS)
+	cd $(BUILD)/fuzz && ./fuzz_load -max_len=8192 -max_total_time=$(FUZZ_SECONDS) corpus $(CURDIR)/tests/data
 
 .PHONY: check-pythons
 check-pythons: all tests ## the same under CPython 3.14 and 3.15, in a chroot that is made for them (root)

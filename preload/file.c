@@ -350,7 +350,8 @@ bool ml_file_append(const struct ml_piece *piece, uint64_t bytes)
 	n = ml_sys_pwrite(fd, piece, bytes, offset);
 	if (n == (long)bytes)
 		return true;
-	ml_process_stop(n >= 0 || n == -ENOSPC || n == -EDQUOT ? ML_STOP_NO_SPACE : ML_STOP_WRITE, n < 0 ? (int)-n : ENOSPC);
+	ml_process_stop(n >= 0 || n == -ENOSPC || n == -EDQUOT ? ML_STOP_NO_SPACE : ML_STOP_WRITE,
+			n < 0 ? (int)-n : ENOSPC);
 	return false;
 }
 

@@ -348,7 +348,8 @@ static void break_has_moved(struct ml_thread *t, char *to, char *from, int faile
 	if (to < from)
 		ml_record_unmap_end(t, failed ? ML_OUTCOME_FAILED : ML_OUTCOME_DONE);
 	else if (!failed && to > from)
-		ml_record_map(t, 1, from, (size_t)(to - from), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, caller);
+		ml_record_map(t, 1, from, (size_t)(to - from), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			      caller);
 	ml_leave(t);
 }
 

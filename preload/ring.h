@@ -13,7 +13,7 @@
 
 struct ml_ring {
 	uint8_t *at;         /* where the next record goes */
-	const uint8_t *full; /* behind it no record may start: the rest is room for what ml_ring_begin() may put before it */
+	const uint8_t *full; /* no record may start behind it: the rest is room for what ml_ring_begin() puts */
 	uint64_t state_base; /* piece->state of a piece whose newest record ends at address 0 */
 	struct ml_piece *piece;
 	struct ml_coder coder;

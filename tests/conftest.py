@@ -1,7 +1,8 @@
 """Gives every test that asks for `python` each interpreter in turn, or, if it is marked `few`, a few of them."""
 import interpreters
 
-# The ways in which CPython keeps its frames: as objects; as structs found by way of the C stack; as structs of the thread.
+# The ways in which CPython keeps its frames: as objects, as structs found by way of the C stack, as structs of the
+# thread.
 FEW = ((3, 8), (3, 11), (3, 13))
 
 

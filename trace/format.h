@@ -271,7 +271,7 @@ struct ml_piece {
 	X(PROTECT, 10, "protect")            /* NODE ADDR bytes prot; SAME_NODE; it has succeeded */                   \
 	X(ARENA, 11, "arena")                /* ADDR bytes; ML_REC_RELEASED: freed, else allocated */                  \
 	X(TURN, 12, "turn")                  /* turns: added to the turn in force */                                   \
-	X(TIME, 13, "time")                  /* ns since the last TIME or BASE, pages: resident; 0: not measured */       \
+	X(TIME, 13, "time")                  /* ns since the last TIME or BASE, pages: resident, 0: not measured */    \
 	X(BASE, 14, "base")                  /* turn, ns since monotonic_ns, tid: first in every piece; a later one:   \
 	                                        another thread took the ring over */                                   \
 	X(OTHER, 15, "other")                /* flags: one of enum ml_other */

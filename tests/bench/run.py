@@ -4,7 +4,7 @@
     PYTHONS=3.13 tests/bench/run.py --rounds 7 objects json_text
 
 ratio: time under the preload over the time bare, medians of the rounds. memory: the peak of the resident size over that
-of the bare run. B/event: bytes of trace per event. Mevents/s: how fast memline reads the trace, all reports' first half.
+of the bare run. B/event: bytes of trace per event. Mevents/s: how fast memline reads and sums up the trace.
 """
 import argparse
 import glob

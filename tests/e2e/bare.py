@@ -55,7 +55,8 @@ def run_both(python, text, *arguments, options=(), wrapper=(), prepare=None, fol
 
 def meta(trace):
     """What the trace says of its process: a dict."""
-    lines = [line[5:].split(" = ", 1) for line in memline("dump", "--defs", trace).splitlines() if line.startswith("meta ")]
+    text = memline("dump", "--defs", trace)
+    lines = [line[5:].split(" = ", 1) for line in text.splitlines() if line.startswith("meta ")]
     return dict(lines)
 
 
@@ -69,7 +70,8 @@ def counted(process, what):
 
 def allocations(trace, size):
     """The nodes of all recorded allocations of that size."""
-    events = [line.split() for line in memline("dump", "--events", trace).splitlines() if line.endswith(f" bytes {size}")]
+    text = memline("dump", "--events", trace)
+    events = [line.split() for line in text.splitlines() if line.endswith(f" bytes {size}")]
     return [words[words.index("node") + 1] for words in events if words[1] == "alloc"]
 
 

@@ -52,7 +52,10 @@ def test_settings(python, setting):
     check_rows(record(python, PROGRAM, env=setting).process(), NOTES if "PYTHONTRACEMALLOC" in setting else 0)
 
 
-@pytest.mark.parametrize("options", [["-X", "dev"], ["-X", "tracemalloc=3"], ["-I"], ["-S", "-E"], ["-O"]], ids=" ".join)
+OPTIONS = [["-X", "dev"], ["-X", "tracemalloc=3"], ["-I"], ["-S", "-E"], ["-O"]]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=" ".join)
 def test_options(python, options):
     check_rows(record(python, PROGRAM, options=options).process(), NOTES if "tracemalloc=3" in options else 0)
 

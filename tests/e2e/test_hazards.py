@@ -1,4 +1,4 @@
-"""What is hard on a recorder: descriptors that are closed, limits, signals, threads that end. The program never notices."""
+"""What is hard on a recorder: closed descriptors, limits, signals, threads that end. The program never notices."""
 import os
 import resource
 
@@ -69,7 +69,8 @@ print(list(numbers[:count]))
 CLOSES = {
     "closerange": "os.closerange(3, 65536)",
     "close_range": "ctypes.CDLL(None).syscall(436, 3, 0x7fffffff, 0)",  # close_range(2), Linux 5.9, all architectures
-    "one by one": "[os.close(int(n)) for n in os.listdir('/proc/self/fd') if int(n) > 2 and os.path.exists('/proc/self/fd/' + n)]",
+    "one by one": "[os.close(int(n)) for n in os.listdir('/proc/self/fd')"
+                  " if int(n) > 2 and os.path.exists('/proc/self/fd/' + n)]",
 }
 
 

@@ -98,7 +98,9 @@ END_TEST
 
 START_TEST(refuses_what_is_no_number)
 {
-	static const char *const rows[] = {"", "k", "-1", "+1", " 1", "18446744073709551616", "99999999999999999999999"};
+	static const char *const rows[] = {
+		"", "k", "-1", "+1", " 1", "18446744073709551616", "99999999999999999999999",
+	};
 
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		const char *s = rows[i];

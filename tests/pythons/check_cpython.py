@@ -35,7 +35,8 @@ EXCEPTIONS = os.path.join(HERE, "cpython-exceptions.txt")
 sys.path.insert(0, os.path.dirname(HERE))
 import interpreters  # noqa: E402
 
-# Names and globs of modules in CPython's test package; each interpreter runs those that it has. The long ones come last.
+# Names and globs of modules in CPython's test package; each interpreter runs those that it has. The long ones come
+# last.
 MODULES = """
     test_json test_threading test_sys test_gc test_mmap test_tracemalloc test_capi test_embed test_os test_posix
     test_faulthandler test_ctypes test_io test_thread test_threadsignals test_fork1 test_resource test_generators

@@ -320,7 +320,8 @@ int hazards_idle_start(int threads)
 	pthread_attr_init(&small);
 	pthread_attr_setstacksize(&small, 65536);
 	pthread_mutex_lock(&gate);
-	while (n < threads && n < (int)(sizeof idle / sizeof *idle) && !pthread_create(&idle[n], &small, wait_idle, NULL))
+	while (n < threads && n < (int)(sizeof idle / sizeof *idle) &&
+	       !pthread_create(&idle[n], &small, wait_idle, NULL))
 		n++;
 	while (__atomic_load_n(&idle_ready, __ATOMIC_SEQ_CST) < n)
 		usleep(1000);
