@@ -1,12 +1,12 @@
 #!/bin/sh
 # Makes a Debian with CPython 3.14 and 3.15 in a folder: make_chroots.sh DIR
 #
-# For MEMLINE_CHROOT and enter_chroot.sh. Needs root, mmdebstrap, a Debian mirror and some 500 MB; does nothing where it
+# For MEMLINE_CHROOT and enter_chroot.sh. Needs root, mmdebstrap, a Debian mirror and some 700 MB; does nothing where it
 # has been done. The headers are for check_abi.sh.
 set -eu
 dir=${1:?usage: make_chroots.sh DIR}
 suite=forky
-packages=python3.14,python3.15,libpython3.14-dev,libpython3.15-dev
+packages=python3.14,python3.15,libpython3.14-dev,libpython3.15-dev,libpython3.14-testsuite,libpython3.15-testsuite
 
 if [ -x "$dir/usr/bin/python3.14" ] && [ -x "$dir/usr/bin/python3.15" ]; then
 	exit 0

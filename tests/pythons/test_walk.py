@@ -11,8 +11,8 @@ PROJECT = os.path.dirname(os.path.dirname(HERE))
 SOURCES = ["tests/pythons/walker.c"] + ["symbolize/python/%s.c" % name for name in ("abi", "walk", "code")]
 
 # Modules of CPython's own test suite in which frames come, go and end in unusual ways.
-TORTURES = ["test_generators", "test_coroutines", "test_asyncgen", "test_yield_from", "test_contextlib", "test_gc",
-            "test_weakref", "test_exceptions", "test_sys_settrace", "test_threading", "test_class", "test_code"]
+TORTURES = ["test_generators", "test_coroutines", "test_asyncgen", "test_gc", "test_exceptions", "test_sys_settrace",
+            "test_threading"]
 
 
 @pytest.fixture(scope="session")
@@ -36,9 +36,9 @@ def run(python, walker, arguments, seconds=300, **environment):
 
 
 def case_names():
-    """The cases of walk_cases.py, and those that it reports while the interpreter ends."""
+    """The cases of walk_cases.py, and those that are reported while the interpreter ends."""
     with open(os.path.join(HERE, "walk_cases.py")) as file:
-        return re.findall(r"^@case\ndef (\w+)", file.read(), re.M) + ["at_exit", "finalizing"]
+        return re.findall(r"^@case\ndef (\w+)", file.read(), re.M) + ["at_exit", "finalizing", "daemon_thread"]
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +75,7 @@ def greenlets(tmp_path_factory):
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300)
             found[version] = folder if done.returncode == 0 else None
         if not found[version]:
-            pytest.skip("pip found no greenlet for Python " + version)
+            pytest.skip("pip found no greenlet for this Python")
         return found[version]
 
     return get
@@ -112,7 +112,7 @@ def test_torture(python, walker, module, tmp_path):
     found = subprocess.run(python.command + ["-c", "import test.%s" % module], stdout=subprocess.PIPE,
                            stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
     if found.returncode:
-        pytest.skip("this Python comes without test.%s" % module)
+        pytest.skip("this Python comes without CPython's own tests")
     output = run(python, walker, ["-c", TORTURE, module], seconds=600, WALKER="every", PYTHONFAULTHANDLER="1")
     walks, bad = map(int, re.search(r"^walks (\d+) bad (\d+)$", output, re.M).groups())
     assert walks > 10000

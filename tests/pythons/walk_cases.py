@@ -747,6 +747,7 @@ class AtTheEnd:
 def main():
     for function in CASES:
         run(function)
+    threading.Thread(target=without_gil.walker_allocate_until_exit, daemon=True).start()
     atexit.register(run, at_exit)
     sys.stdout.flush()
     sys.stdout.reconfigure(line_buffering=True)

@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "symbolize/python/code.h"
 #include "symbolize/python/walk.h"
@@ -36,6 +38,7 @@ int walker_careful(void);
 const char *walker_take(void);
 void walker_now(void);
 void walker_native_thread(void);
+void walker_allocate_until_exit(void);
 long walker_walks(void);
 long walker_frames(void);
 long walker_empty(void);
@@ -51,13 +54,17 @@ static const char *refusal = "not started";
 static int every;
 
 static __thread __attribute__((tls_model("initial-exec"))) int guard;
+/* This thread goes on after the interpreter's end; how often it has allocated since. */
+static __thread __attribute__((tls_model("initial-exec"))) int outliving;
+static volatile long outlived;
+static volatile int is_outlived;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* Everything below belongs to the lock. A code object's id is its place in the table. */
 static struct known known[1 << 16];
 static char text[64 << 20];
 static size_t used;
-static long walks, frames, empty, bad;
+static long walks, frames, empty, bad, stale;
 
 static void *lookup(void *context, const char *symbol)
 {
@@ -136,7 +143,7 @@ static void walk(uintptr_t stack_pointer)
 		int64_t place;
 	} found[DEPTH];
 	unsigned n = 0;
-	int end = 0;
+	int end = 0, over = ml_abi_finalizing(&abi);
 
 	pthread_mutex_lock(&lock);
 	const void *frame = ml_walk_top(&abi, stack_pointer);
@@ -156,7 +163,8 @@ static void walk(uintptr_t stack_pointer)
 	frames += n;
 	empty += n == 0;
 	bad += end;
-	if (!every) {
+	stale += over && n && outliving;
+	if (!every && !outliving) {
 		say("S %d", end);
 		for (unsigned i = 0; i < n; i++)
 			say(" %u:%lld", found[i].id, (long long)found[i].place);
@@ -299,6 +307,36 @@ EXPORT void walker_native_thread(void)
 
 	if (pthread_create(&thread, NULL, allocate, NULL) == 0)
 		pthread_join(thread, NULL);
+}
+
+/* For a daemon thread, which calls it without the GIL. */
+EXPORT void walker_allocate_until_exit(void)
+{
+	const struct timespec moment = {0, 200000};
+
+	outliving = is_outlived = 1;
+	for (;;) {
+		int over = ml_abi_finalizing(&abi);
+		__libc_free(malloc(MAGIC));
+		outlived += over;
+		nanosleep(&moment, NULL);
+	}
+}
+
+/* The interpreter is gone; the daemon thread still goes on for a while. */
+__attribute__((destructor)) static void end(void)
+{
+	const struct timespec while_ = {0, 50000000};
+
+	if (!is_outlived)
+		return;
+	guard = 1;
+	nanosleep(&while_, NULL);
+	printf("%s\n", outlived < 10 ? "FAILED daemon_thread: it did not outlive the interpreter"
+		       : stale       ? "FAILED daemon_thread: frames after the interpreter's end"
+				     : "ok daemon_thread");
+	fflush(stdout);
+	_exit(0);
 }
 
 EXPORT long walker_walks(void)
