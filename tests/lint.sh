@@ -70,5 +70,12 @@ if command -v shellcheck >/dev/null; then
 	files | grep -E '\.sh$|^\.ci/run$' | xargs shellcheck -S warning -f gcc | offence 'shellcheck'
 fi
 
+# Advice, since its versions differ and it does not know what ElfW(Sym) is.
+if command -v clang-format >/dev/null; then
+	for file in $(sources trace symbolize preload report); do
+		clang-format "$file" | cmp -s - "$file" || echo "clang-format would change $file"
+	done
+fi
+
 cat "$offences"
 [ ! -s "$offences" ]
