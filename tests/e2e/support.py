@@ -22,12 +22,20 @@ MIB = 1 << 20
 # drops the name of an earlier look-up: what the tagged lines look up is looked up here first.
 QUIET = "import gc; gc.disable(); bytes(1); bytearray(1).extend(b'')"
 
-# What CPython puts around the data of these objects, 3.8 to 3.14: sizeof(PyBytesObject) with its NUL; the object and
-# the NUL of a bytearray that was made in one go.
+# What CPython puts around the data of a bytes object: sizeof(PyBytesObject), with its NUL.
 BYTES = 33
-BYTEARRAY = 57
+
+
+def around_bytearray(python):
+    """What it puts around the data of a bytearray that was made in one go: the object and a NUL; since 3.15 the data are
+    a bytes object of their own."""
+    return 64 + BYTES if python.version >= (3, 15) else 56 + 1
+
 
 SCRATCH = tempfile.TemporaryDirectory(prefix="memline-e2e-", dir=os.path.realpath(tempfile.gettempdir()))
+
+# Options of a report that covers a part: its lines need not add up to the totals.
+PARTIAL = {"--function", "--thread", "--top", "--from", "--to"}
 
 TAG = re.compile(r"# (\w+)$")
 
@@ -142,7 +150,7 @@ class Run:
         """All processes of the run."""
         data = json.loads(memline("report", "--json", *map(str, options), self.folder))
         processes = [Process(each, self.program, self.file) for each in data["processes"]]
-        if not {str(option).partition("=")[0] for option in options} & {"--function", "--thread", "--top", "--from", "--to"}:
+        if not {str(option).partition("=")[0] for option in options} & PARTIAL:
             for process in processes:
                 process.check_sums()
         return processes

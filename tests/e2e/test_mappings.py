@@ -22,6 +22,12 @@ move_break = bind("break", number, size)
 """
 
 
+def anonymous_pages(python, process):
+    """Those of the program alone. Newer versions of libffi map pages for the functions that ctypes makes."""
+    _, empty = record_calls(python, NAMES, "")
+    return (process.totals["mappings"]["anonymous_bytes"] - empty.totals["mappings"]["anonymous_bytes"]) / PAGE
+
+
 def pages(process, *tags):
     return [process.rows[tag].increment / PAGE for tag in tags]
 
@@ -43,7 +49,7 @@ def test_whole_and_in_part(python):
     assert pages(process, "rounded", "rounded_off", "kept", "hole") == [3, -3, 7, -3]
     assert process.rows["mapped"].live == 0
     assert process.rows["kept"].live == 4 * PAGE
-    assert process.totals["mappings"]["anonymous_bytes"] == 4 * PAGE
+    assert anonymous_pages(python, process) == 4
 
 
 def test_partial_unmap_sums(python):
@@ -81,7 +87,7 @@ def test_fixed_over_a_mapping(python):
     assert pages(process, "under", "over") == [10, 0]
     assert process.rows["under"].live == 8 * PAGE
     assert process.rows["over"].live == 2 * PAGE
-    assert process.totals["mappings"]["anonymous_bytes"] == 10 * PAGE
+    assert anonymous_pages(python, process) == 10
 
 
 def test_remap(python):
