@@ -400,12 +400,14 @@ static bool open_new(void)
 		fd = ml_sys_open(file.making, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 		if (fd == -EEXIST)
 			continue;
-		if (fd < 0 || ml_sys_fstat(fd, &st))
+		if (fd < 0)
+			return false;
+		file.fd = move_high(fd);
+		if (ml_sys_fstat(file.fd, &st))
 			return false;
 		file.device = st.st_dev;
 		file.inode = st.st_ino;
 		file.image = image;
-		file.fd = move_high(fd);
 		return true;
 	}
 	return false;
@@ -467,7 +469,7 @@ static bool sync_mapping(struct mapping *m)
 /* Brings a file that isn't mapped up to date, with that one ring, or with all if it is NULL. */
 static bool sync_all(const struct ml_piece *ring)
 {
-	bool written = is_within_limit(file.end);
+	bool written = is_within_limit(file.end) && !ml_sys_ftruncate(file.fd, file.end); /* extents end with zeros */
 
 	for (uint32_t i = 0; written && i < file.mapping_count; i++) {
 		struct mapping *m = &file.mappings[i];

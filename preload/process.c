@@ -331,7 +331,7 @@ struct ml_thread *ml_enter_slow(struct ml_thread *t, const void *caller)
 
 void ml_process_end(int status)
 {
-	struct ml_thread *t = ml_enter(NULL);
+	struct ml_thread *t = state() == ML_STOPPED ? NULL : ml_enter(NULL); /* which would count an event */
 	struct ml_header *h = ml_file_header();
 
 	if (t)

@@ -108,6 +108,11 @@ static inline long ml_sys_pwrite(int fd, const void *data, size_t bytes, uint64_
 	return ml_syscall(SYS_pwrite64, fd, (long)data, (long)bytes, (long)offset, 0, 0);
 }
 
+static inline long ml_sys_ftruncate(int fd, uint64_t bytes)
+{
+	return ml_syscall(SYS_ftruncate, fd, (long)bytes, 0, 0, 0, 0);
+}
+
 static inline long ml_sys_fallocate(int fd, uint64_t offset, uint64_t bytes)
 {
 	return ml_syscall(SYS_fallocate, fd, 0, (long)offset, (long)bytes, 0, 0);

@@ -57,21 +57,15 @@ void session_end(void)
 	rmdir(session_directory);
 }
 
-void session_start(const char *option, ...)
+void session_try_start(const char *const *options)
 {
 	static char directory[128];
 	char *environment[OPTIONS_MAX + 2] = {directory};
-	unsigned count = 1;
-	va_list list;
 	void *interpreter;
 
 	snprintf(directory, sizeof directory, "MEMLINE_DIR=%s", session_directory);
-	va_start(list, option);
-	for (; option; option = va_arg(list, const char *)) {
-		ck_assert_uint_lt(count, OPTIONS_MAX);
-		environment[count++] = (char *)(uintptr_t)option;
-	}
-	va_end(list);
+	for (unsigned i = 0; i < OPTIONS_MAX && options[i]; i++)
+		environment[i + 1] = (char *)(uintptr_t)options[i];
 	ml_options_read(environment);
 	ck_assert_int_eq(session_state(), ML_DORMANT);
 	interpreter = dlopen(ML_TEST_OBJECTS "/interpreter.so", RTLD_NOW);
@@ -79,6 +73,20 @@ void session_start(const char *option, ...)
 	initialized = dlsym(interpreter, "initialized");
 	for (unsigned i = 0; i < 4096 && session_state() == ML_DORMANT; i++)
 		ck_assert_ptr_null(ml_enter(NULL));
+}
+
+void session_start(const char *option, ...)
+{
+	const char *options[OPTIONS_MAX + 1] = {NULL};
+	va_list list;
+
+	va_start(list, option);
+	for (unsigned i = 0; i < OPTIONS_MAX && option; i++) {
+		options[i] = option;
+		option = va_arg(list, const char *);
+	}
+	va_end(list);
+	session_try_start(options);
 	ck_assert_int_eq(session_state(), ML_EARLY);
 	ck_assert_ptr_nonnull(ml_process.refused);
 	ck_assert(ml_process.late);
@@ -115,15 +123,20 @@ static const void *block(uint64_t address)
 	return (const void *)(uintptr_t)address;
 }
 
-int session_alloc(uint64_t address, uint64_t bytes)
+int session_alloc_by(const void *caller, uint64_t address, uint64_t bytes)
 {
-	struct ml_thread *t = ml_enter(NULL);
+	struct ml_thread *t = ml_enter(caller);
 
 	if (!t)
 		return 0;
-	ml_record_alloc(t, ML_DOMAIN_C, block(address), bytes, NULL);
+	ml_record_alloc(t, ML_DOMAIN_C, block(address), bytes, caller);
 	ml_leave(t);
 	return 1;
+}
+
+int session_alloc(uint64_t address, uint64_t bytes)
+{
+	return session_alloc_by(NULL, address, bytes);
 }
 
 int session_free(uint64_t address)

@@ -23,6 +23,9 @@ void session_end(void);
 /* Starts recording, with further "MEMLINE_NAME=VALUE" options up to a NULL. The state is EARLY. */
 void session_start(const char *option, ...);
 
+/* The same with an array of options, and it may fail. */
+void session_try_start(const char *const *options);
+
 /* The interpreter says that it is up: with the next event the trace is made, Python frame or not. */
 void session_initialize(void);
 
@@ -34,6 +37,7 @@ unsigned session_traces(void);
 
 /* One event each, as a hook makes it. False: it was not recorded, since no thread could be entered. */
 int session_alloc(uint64_t address, uint64_t bytes);
+int session_alloc_by(const void *caller, uint64_t address, uint64_t bytes);
 int session_free(uint64_t address);
 int session_realloc(uint64_t from, uint64_t to, uint64_t bytes, enum ml_outcome outcome);
 
