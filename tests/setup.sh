@@ -37,6 +37,7 @@ if [ "$task" = check ]; then
 	need 'pkg-config --exists check' check
 	need "$python -c 'import pytest'" python3-pytest
 	want "$python -c 'import xdist'" python3-pytest-xdist
+	want "$python -c 'import pip'" python3-pip
 	want 'command -v shellcheck' shellcheck
 	want 'command -v clang-format' clang-format
 	want 'command -v aarch64-linux-gnu-gcc' gcc-aarch64-linux-gnu libc6-dev-arm64-cross
