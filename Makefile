@@ -167,10 +167,13 @@ fuzz: ## give the reader damaged traces for FUZZ_SECONDS (clang)
 		$(REPORT_LIBS)
 	cd $(BUILD)/fuzz && ./fuzz_load -max_len=8192 -max_total_time=$(FUZZ_SECONDS) corpus $(CURDIR)/tests/data
 
+# Suites of Debian: tests/pythons/make_chroots.sh knows forky, trixie and bullseye.
+CHROOTS ?= forky
+
 .PHONY: check-pythons
 check-pythons: all tests ## the same under CPython 3.14 and 3.15, in a chroot that is made for them (root)
-	@tests/pythons/make_chroots.sh $(BUILD)/chroot
-	@$(RUN) --chroot $(BUILD)/chroot --pytest tests
+	@tests/pythons/make_chroots.sh $(BUILD)/chroots $(CHROOTS)
+	@$(RUN) $(CHROOTS:%=--chroot $(BUILD)/chroots/%) --pytest tests
 
 .PHONY: check-abi
 check-abi: ## compare the table of CPython layouts with the headers of every CPython found

@@ -17,7 +17,7 @@ def few(found):
 
 def pytest_generate_tests(metafunc):
     if "python" in metafunc.fixturenames:
-        found = [each for each in interpreters.find() if not each.free_threaded]
+        found = interpreters.find()
         if metafunc.definition.get_closest_marker("few"):
             found = few(found)
         metafunc.parametrize("python", found, ids=repr, scope="session")

@@ -1,17 +1,23 @@
 """Finds every CPython on this machine that memline supports: pyenv's, the system's, and those in PATH.
 
-PYTHONS="3.11 3.13.0" in the environment selects some of them. MEMLINE_CHROOT names a folder with another system in it
-(tests/pythons/make_chroots.sh makes one): then its interpreters are used, and no others.
+PYTHONS="3.11 3.13.0" in the environment selects some of them. MEMLINE_CHROOT names folders with other systems in them,
+with a colon between two (tests/pythons/make_chroots.sh makes them): then their interpreters are used, and no others.
 """
 import functools
 import glob
 import json
 import os
 import re
+import shutil
 import subprocess
 
 OLDEST = (3, 8)
-NAME = re.compile(r"/python3(\.\d+)?$")
+NAME = re.compile(r"/(python3(\.\d+t?)?|pypy3|graalpy)$")
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+# Where tests/pythons/make_free_threaded.sh puts its work.
+MADE = os.path.join(os.path.dirname(HERE), os.environ.get("BUILD", "build"), "pythons")
 
 PROBE = """
 import json, os, platform, sys, sysconfig
@@ -23,11 +29,12 @@ print(json.dumps({
 
 
 class Interpreter:
-    """A CPython. command is what starts it; prefix what goes before any program that is to run beside it."""
+    """A Python. command is what starts it; prefix what goes before any program that is to run beside it."""
 
     def __init__(self, facts, chroot):
         self.path = facts["path"]
         self.version = tuple(facts["version"])
+        self.implementation = facts["implementation"]
         self.free_threaded = facts["free_threaded"]
         self.chroot = chroot
         self.prefix = chroot_prefix(chroot)
@@ -36,15 +43,33 @@ class Interpreter:
     def command(self):
         return self.prefix + [self.path]
 
+    @property
+    def supported(self):
+        return self.implementation == "CPython" and not self.free_threaded
+
+    def outside(self, path):
+        """Where a file of this interpreter's system is for us."""
+        return self.chroot + path
+
+    def which(self, command):
+        """The path of a command of this interpreter's system, None if it has none of that name."""
+        if not self.chroot:
+            return shutil.which(command)
+        paths = [folder + command for folder in ("/usr/local/bin/", "/usr/bin/", "/bin/", "/usr/sbin/", "/sbin/")]
+        return next((path for path in paths if os.path.lexists(self.outside(path))), None)
+
     def __repr__(self):
-        return ".".join(map(str, self.version)) + ("t" if self.free_threaded else "")
+        version = ".".join(map(str, self.version)) + ("t" if self.free_threaded else "")
+        return version if self.implementation == "CPython" else f"{self.implementation}-{version}"
 
 
 def chroot_prefix(chroot):
     """The words that run what follows in a chroot which sees this project and /tmp where they are outside."""
-    if not chroot:
-        return []
-    return [os.path.join(os.path.dirname(os.path.abspath(__file__)), "pythons", "enter_chroot.sh"), chroot]
+    return [os.path.join(HERE, "pythons", "enter_chroot.sh"), chroot] if chroot else []
+
+
+def chroots():
+    return [os.path.abspath(each) for each in os.environ.get("MEMLINE_CHROOT", "").split(":") if each]
 
 
 def probe(path, chroot):
@@ -57,15 +82,16 @@ def probe(path, chroot):
 
 
 def candidates(chroot):
+    """Paths, as they are in the chroot."""
     if chroot:
-        inside = glob.glob(os.path.join(chroot, "usr/bin/python3.*"))
-        return ["/" + os.path.relpath(path, chroot) for path in inside if NAME.search(path)]
+        inside = ["/" + os.path.relpath(path, chroot) for path in glob.glob(os.path.join(chroot, "usr/bin/*py*"))]
+        return [path for path in inside if NAME.search(path)]
     pyenv = os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv")
     folders = [folder for folder in os.environ.get("PATH", "").split(":") if folder and not folder.endswith("/shims")]
-    paths = glob.glob(os.path.join(pyenv, "versions/*/bin/python3"))
+    paths = glob.glob(os.path.join(pyenv, "versions/*/bin/*py*"))
     for folder in ["/usr/bin"] + folders:
-        paths += [path for path in glob.glob(os.path.join(folder, "python3*")) if NAME.search(path)]
-    return sorted(set(map(os.path.realpath, paths)))
+        paths += glob.glob(os.path.join(folder, "*py*"))
+    return sorted({os.path.realpath(path) for path in paths if NAME.search(path)})
 
 
 def selected(interpreter):
@@ -75,12 +101,23 @@ def selected(interpreter):
 
 
 @functools.lru_cache(maxsize=None)
-def find():
-    """Every interpreter, oldest first, each once."""
-    chroot = os.environ.get("MEMLINE_CHROOT", "")
+def find_all():
+    """Every Python, supported or not, oldest first, each once."""
     found = {}
-    for path in candidates(chroot):
+    where = [(path, chroot) for chroot in chroots() or [""] for path in candidates(chroot)]
+    where += [(path, "") for path in glob.glob(os.path.join(MADE, "*/bin/python3"))]
+    for path, chroot in where:
         facts = probe(path, chroot)
-        if facts and facts["implementation"] == "CPython" and tuple(facts["version"]) >= OLDEST:
-            found[facts["path"]] = Interpreter(facts, chroot)
-    return sorted(filter(selected, found.values()), key=lambda each: (each.version, each.path))
+        if facts and tuple(facts["version"]) >= OLDEST:
+            found[chroot, facts["path"]] = Interpreter(facts, chroot)
+    return sorted(found.values(), key=lambda each: (each.version, each.chroot, each.path))
+
+
+def find():
+    """The CPythons that memline supports and PYTHONS selects."""
+    return [each for each in find_all() if each.supported and selected(each)]
+
+
+def find_others():
+    """Pythons that memline has to leave alone: free-threaded builds, PyPy, GraalPy."""
+    return [each for each in find_all() if not each.supported]

@@ -71,16 +71,19 @@ def run_script(command):
     return outcome
 
 
-def run_pytest(directory, build, jobs):
+def run_pytest(directory, build, jobs, chroots):
     """Runs pytest with its output on the terminal: it takes minutes."""
     outcome = Outcome(directory)
+    environment = dict(os.environ, BUILD=build)
+    if chroots:
+        environment["MEMLINE_CHROOT"] = ":".join(chroots)
     log = os.path.join(build, "pytest.xml")
     command = [sys.executable, "-m", "pytest", "-q", "--junitxml", log, directory]
     if subprocess.run([sys.executable, "-c", "import xdist"], stderr=subprocess.DEVNULL).returncode == 0:
         command += ["-n", str(jobs)]
     if os.path.exists(log):
         os.unlink(log)
-    status = subprocess.run(command).returncode
+    status = subprocess.run(command, env=environment).returncode
     if not os.path.exists(log):
         outcome.failed = 1
         return outcome
@@ -112,6 +115,8 @@ def main():
     parser.add_argument("--programs", action="append", default=[], metavar="DIR", help="DIR/*/test_* are C programs")
     parser.add_argument("--scripts", nargs="*", default=[], metavar="COMMAND")
     parser.add_argument("--pytest", metavar="DIR")
+    parser.add_argument("--chroot", action="append", default=[], metavar="DIR",
+                        help="pytest takes the interpreters of this system (tests/interpreters.py)")
     options = parser.parse_args()
 
     programs = [path for where in options.programs for path in sorted(glob.glob(f"{where}/*/test_*"))
@@ -124,7 +129,7 @@ def main():
             outcomes.append(each.result())
             show(outcomes[-1])
     if options.pytest:
-        outcomes.append(run_pytest(options.pytest, options.build, options.jobs))
+        outcomes.append(run_pytest(options.pytest, options.build, options.jobs, options.chroot))
 
     skips = collections.Counter(skip for outcome in outcomes for skip in outcome.skips)
     for (name, reason), times in sorted(skips.items()):

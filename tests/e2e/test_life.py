@@ -1,6 +1,5 @@
 """How processes end, and what stands between them: nothing that was recorded is lost, whatever happens."""
 import random
-import shutil
 import signal
 import struct
 import time
@@ -160,6 +159,7 @@ def test_the_end_is_when_python_begins_to_finalize(python):
 def test_a_child_frees_what_its_parent_made(python):
     run = record(python, """
         import os
+        keep = pid = None
         keep = bytes(5_000_000)  # parent_made
         pid = os.fork()
         if not pid:
@@ -187,7 +187,7 @@ WRAPPERS = {
 @pytest.mark.few
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_wrappers_leave_no_file(python, wrapper):
-    if not shutil.which(WRAPPERS[wrapper][0]):
+    if not python.which(WRAPPERS[wrapper][0]):
         pytest.skip(f"{wrapper} is not installed")
     run = record(python, """
         keep = None

@@ -2,7 +2,7 @@
 # Compares the table of symbolize/python/abi.c with CPython's own headers: check_abi.sh [INCLUDE...]
 #
 # INCLUDE is a folder with Python.h and internal/; without one, all that are found are taken: pyenv's, the system's, and
-# those in the chroot that MEMLINE_CHROOT names. Status 1 if one differs, 77 if there are none.
+# those in chroots that make_chroots.sh has made. Status 1 if one differs, 77 if there are none.
 set -eu
 cd "$(dirname "$0")/../.."
 temporary=$(mktemp -d)
@@ -10,7 +10,7 @@ trap 'rm -rf "$temporary"' EXIT
 
 if [ $# = 0 ]; then
 	for each in "${PYENV_ROOT:-$HOME/.pyenv}"/versions/*/include/python3.* /usr/include/python3.* \
-		"${MEMLINE_CHROOT:-build/chroot}"/usr/include/python3.*; do
+		"${BUILD:-build}"/chroots/*/usr/include/python3.*; do
 		case $each in
 		*/python3.[0-7] | */python3.[0-7]m) ;; # too old
 		*t) ;; # free-threaded

@@ -13,7 +13,8 @@ dir=$1
 shift
 project=$(cd "$(dirname "$0")/../.." && pwd)
 
-for each in /proc /dev /tmp "$project"; do
+mount --rbind /dev "$dir/dev" # with pts and shm
+for each in /proc /tmp "$project"; do
 	mkdir -p "$dir$each"
 	mount --bind "$each" "$dir$each"
 done

@@ -1,32 +1,51 @@
 #!/bin/sh
-# Makes a Debian with CPython 3.14 and 3.15 in a folder: make_chroots.sh DIR
+# Makes Debians with other CPythons in folders: make_chroots.sh DIR SUITE...
 #
-# For MEMLINE_CHROOT and enter_chroot.sh. Needs root, mmdebstrap, a Debian mirror and some 700 MB; does nothing where it
-# has been done. The headers are for check_abi.sh.
+# Each becomes DIR/SUITE, for MEMLINE_CHROOT and enter_chroot.sh:
+#	forky		3.14 and 3.15, and PyPy; glibc 2.43
+#	trixie		3.13; glibc 2.41
+#	bullseye	3.9; glibc 2.31, the oldest that memline runs with
+#
+# Needs root, mmdebstrap, a Debian mirror and 300 to 800 MB for each; does nothing where it has been done. The -dev
+# packages have the headers for check_abi.sh, the shared libraries for the programs that embed CPython, and the C library
+# that the objects which tests load are linked with.
 set -eu
-dir=${1:?usage: make_chroots.sh DIR}
-suite=forky
-packages=python3.14,python3.15,libpython3.14-dev,libpython3.15-dev,libpython3.14-testsuite,libpython3.15-testsuite
+dir=${1:?usage: make_chroots.sh DIR SUITE...}
+shift
 
-if [ -x "$dir/usr/bin/python3.14" ] && [ -x "$dir/usr/bin/python3.15" ]; then
-	exit 0
-fi
-if [ "$(id -u)" != 0 ]; then
-	echo "make_chroots.sh: only root can make and enter a chroot" >&2
-	exit 2
-fi
-if ! command -v mmdebstrap >/dev/null; then
-	echo "make_chroots.sh: mmdebstrap is missing: apt-get install mmdebstrap" >&2
-	exit 2
-fi
+packages() {
+	case $1 in
+	forky) echo python3.14,python3.15,libpython3.14-dev,libpython3.15-dev,libpython3.14-testsuite,libpython3.15-testsuite,pypy3 ;;
+	trixie) echo python3.13,libpython3.13-dev,libpython3.13-testsuite ;;
+	bullseye) echo python3.9,libpython3.9-dev,libpython3.9-testsuite ;;
+	*)
+		echo "make_chroots.sh: no packages are known for $1" >&2
+		exit 2
+		;;
+	esac
+}
 
-mkdir -p "$(dirname "$dir")"
-unfinished=$(mktemp -d "$dir.XXXXXX")
-trap 'rm -rf "$unfinished"' EXIT
-chmod 755 "$unfinished"
-# The mirror may be a snapshot, whose index says that it is out of date.
-mmdebstrap --mode=root --variant=minbase --aptopt='Acquire::Check-Valid-Until "false"' --include="$packages" \
-	"$suite" "$unfinished"
-rm -rf "$dir"
-mv "$unfinished" "$dir"
-trap - EXIT
+make_chroot() {
+	include=$(packages "$1")
+	if [ "$(id -u)" != 0 ]; then
+		echo "make_chroots.sh: only root can make and enter a chroot" >&2
+		exit 2
+	fi
+	if ! command -v mmdebstrap >/dev/null; then
+		echo "make_chroots.sh: mmdebstrap is missing: apt-get install mmdebstrap" >&2
+		exit 2
+	fi
+	unfinished=$(mktemp -d "$dir/$1.XXXXXX")
+	trap 'rm -rf "$unfinished"' EXIT
+	chmod 755 "$unfinished"
+	# The mirror may be a snapshot, whose index says that it is out of date.
+	mmdebstrap --mode=root --variant=minbase --aptopt='Acquire::Check-Valid-Until "false"' --include="$include" \
+		"$1" "$unfinished"
+	mv "$unfinished" "$dir/$1"
+	trap - EXIT
+}
+
+mkdir -p "$dir"
+for suite; do
+	[ -d "$dir/$suite" ] || make_chroot "$suite"
+done

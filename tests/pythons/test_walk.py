@@ -121,9 +121,8 @@ def test_torture(python, walker, module, tmp_path):
 
 def test_table_and_headers(python):
     """The rows of abi.c say what this interpreter's own headers say."""
-    include = os.path.join(os.path.dirname(os.path.dirname(python.path)), "include", "python%d.%d" % python.version[:2])
-    if python.chroot:
-        include = python.chroot.rstrip("/") + include
+    prefix = os.path.dirname(os.path.dirname(python.path))
+    include = python.outside(os.path.join(prefix, "include", "python%d.%d" % python.version[:2]))
     if not os.path.isdir(os.path.join(include, "internal")):
         pytest.skip("this Python comes without its internal headers")
     done = subprocess.run([os.path.join(HERE, "check_abi.sh"), include], stdout=subprocess.PIPE,
