@@ -17,13 +17,13 @@ static uint64_t hash(uint64_t address)
 
 static unsigned part_of(uint64_t h)
 {
-	return (unsigned)(h >> 58);
+	return (unsigned)(h >> (64 - ML_BLOCKS_PART_BITS));
 }
 
 /* Where the search for a block begins: the part's room in proportion to the bits behind the part's number. */
 static size_t home(const struct ml_blocks_part *p, uint64_t h)
 {
-	return (size_t)((unsigned __int128)(h << 6) * p->room >> 64);
+	return (size_t)((unsigned __int128)(h << ML_BLOCKS_PART_BITS) * p->room >> 64);
 }
 
 static size_t after(const struct ml_blocks_part *p, size_t place)
@@ -48,7 +48,7 @@ static void grow(struct ml_blocks_part *p)
 	size_t room = p->room;
 
 	p->room = room ? room + room / 2 : ROOM_MIN;
-	p->places = ml_memory_get(p->room, sizeof *p->places);
+	p->places = ml_memory_get_table(p->room, sizeof *p->places);
 	for (size_t i = 0; i < room; i++)
 		if (old[i].there)
 			*find(p, old[i].address, hash(old[i].address)) = old[i];

@@ -1,7 +1,7 @@
 /*
- * Live blocks by address: the largest table of a fold, and one cache miss for nearly every event. Open addressing in
- * places of 24 bytes, 30 to 45 bytes a block. It is cut into sixty-four, so that growing needs little memory and time
- * at once.
+ * Live blocks by address: the largest table of a fold, and a cache miss for nearly every event. Open addressing in
+ * places of 24 bytes, 30 to 45 bytes a block. It is cut into parts that grow one by one, so that growing needs little
+ * memory at once.
  */
 #ifndef ML_REPORT_BLOCKS_H
 #define ML_REPORT_BLOCKS_H
@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#define ML_BLOCKS_PART_BITS 4
 
 struct ml_block {
 	uint64_t address;
@@ -25,7 +27,7 @@ struct ml_blocks {
 		struct ml_block *places;
 		size_t room;
 		size_t n;
-	} part[64];
+	} part[1 << ML_BLOCKS_PART_BITS];
 };
 
 /* Adds the block. True: another was at its address, has been replaced and is now in *old. */

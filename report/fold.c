@@ -8,7 +8,7 @@
 #include "report/memory.h"
 
 /* How many events ahead the place of a block is asked for. */
-#define LOOK_AHEAD 12
+#define LOOK_AHEAD 16
 
 /* A BEGIN record that waits for its END. What it took out of the books is here, but still counts as live. */
 struct pending {

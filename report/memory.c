@@ -5,6 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+/* As x86-64 has them, and aarch64 with pages of 4 KiB. */
+#define HUGE_PAGE ((size_t)2 << 20)
 
 static void *checked(void *memory)
 {
@@ -17,6 +21,18 @@ static void *checked(void *memory)
 void *ml_memory_get(size_t count, size_t size)
 {
 	return checked(calloc(count ? count : 1, size ? size : 1));
+}
+
+void *ml_memory_get_table(size_t count, size_t size)
+{
+	size_t bytes;
+	void *table;
+
+	if (__builtin_mul_overflow(count, size, &bytes) || bytes < HUGE_PAGE)
+		return ml_memory_get(count, size);
+	table = checked(aligned_alloc(HUGE_PAGE, (bytes + HUGE_PAGE - 1) & ~(size_t)(HUGE_PAGE - 1)));
+	madvise(table, bytes & ~(size_t)(HUGE_PAGE - 1), MADV_HUGEPAGE); /* a wish: its answer makes no difference */
+	return memset(table, 0, bytes);
 }
 
 void *ml_memory_resize(void *old, size_t count, size_t size)

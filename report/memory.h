@@ -10,6 +10,9 @@
 /* Zeroed room for count items of the given size. Never NULL, also for none. */
 void *ml_memory_get(size_t count, size_t size);
 
+/* The same for a table that is looked into at random: in huge pages, where the system has them for those who ask. */
+void *ml_memory_get_table(size_t count, size_t size);
+
 /* As realloc for count items; what is added is not zeroed. */
 void *ml_memory_resize(void *old, size_t count, size_t size);
 

@@ -89,8 +89,8 @@ START_TEST(test_memory)
 	}
 	for (size_t i = 0; i < sizeof blocks.part / sizeof *blocks.part; i++) {
 		room += blocks.part[i].room;
-		ck_assert_uint_gt(blocks.part[i].n, n / 64 / 2); /* none is much fuller than another */
-		ck_assert_uint_lt(blocks.part[i].n, n / 64 * 2);
+		ck_assert_uint_gt(blocks.part[i].n, n / 32); /* none is much fuller than another */
+		ck_assert_uint_lt(blocks.part[i].n, n / 8);
 	}
 	ck_assert_uint_le(room * sizeof(struct ml_block), n * 46);
 }
