@@ -149,8 +149,8 @@ static void open_gate(void)
 {
 	if (ml_process.generation < ML_GATE_NONE)
 		ml_process.generation = ML_GATE_NONE;
+	atomic_store(&ml_wiped->alive, 1); /* before the state is one in which a thread would take itself for a child */
 	set_state(ML_EARLY);
-	atomic_store(&ml_wiped->alive, 1);
 	atomic_store(&ml_wiped->gate, ++ml_process.generation);
 }
 
@@ -196,6 +196,7 @@ static void start_tracking(struct ml_object *object, bool late)
 	ml_process.python_start = object->start;
 	ml_process.python_end = object->end;
 	ml_process.late = late;
+	atomic_store(&ml_process.walks, ml_process.python && !late);
 	ml_symbols_changed(&ml_process.loader_seen);
 	if (!make_wiped_page() || !start_trace()) {
 		set_state(ML_INERT);

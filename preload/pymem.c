@@ -188,10 +188,19 @@ static void install_all(void)
 	install_arenas();
 }
 
+static void look_if_initialized(void)
+{
+	bool initialized = ml_process.abi.is_initialized() != 0;
+
+	if (initialized)
+		atomic_store(&ml_process.walks, true);
+	atomic_store(&ml_pymem_settled, initialized);
+}
+
 void ml_pymem_start(void)
 {
 	install_all();
-	atomic_store(&ml_pymem_settled, ml_process.abi.is_initialized() != 0);
+	look_if_initialized();
 }
 
 /* Two threads at once could give a slot the hook itself as its predecessor. */
@@ -201,8 +210,7 @@ void ml_pymem_check(void)
 
 	if (atomic_exchange(&installing, true))
 		return;
-	if (ml_process.abi.is_initialized())
-		atomic_store(&ml_pymem_settled, true);
+	look_if_initialized();
 	install_all();
 	atomic_store(&installing, false);
 }
