@@ -7,8 +7,10 @@
 #include "preload/tree.h"
 #include "symbolize/python/walk.h"
 
-/* How far the chain's top and the stack's top may be apart before the whole stack is walked again. */
-#define NEAR 24u
+/* How many frames may have gone and come since the event before: mostly that few, and so many before the whole stack is
+   walked again. */
+#define NEAR 3u
+#define FAR 24u
 
 /* Frames of one chain that are kept at all. Of a deeper stack only the innermost frame is told. */
 #define DEPTH_MAX (1u << 20)
@@ -174,14 +176,24 @@ static uint32_t walk_whole(struct ml_stack *s, const void *top)
 	return intern(s, changed) ? s->links[s->depth - 1].node : give_up(s);
 }
 
-/* The link of a frame that is still where it was, if it is near the top of the chain. */
-static inline uint32_t find_near(const struct ml_stack *s, const void *frame)
+/*
+ * Where the stack and the chain part: the index of the uppermost link whose frame is still on the stack, among the reach
+ * uppermost; above gets the frames on top of it, innermost first, and *pushed their number. NONE: further away than that.
+ */
+static inline __attribute__((always_inline)) uint32_t meet(const struct ml_stack *s, const void *top, uint32_t reach,
+							    const void **above, uint32_t *pushed)
 {
-	uint32_t stop = s->depth > NEAR ? s->depth - NEAR : 0;
+	const struct ml_link *end = s->links + s->depth, *stop = s->depth > reach ? end - reach : s->links;
+	const void *f = top;
 
-	for (uint32_t i = s->depth; i > stop; i--)
-		if (s->links[i - 1].frame == frame)
-			return i - 1;
+	for (*pushed = 0; f; f = ml_frame_previous(abi(), f)) {
+		for (const struct ml_link *l = end; l > stop;)
+			if ((--l)->frame == f)
+				return (uint32_t)(l - s->links);
+		if (*pushed == reach)
+			break;
+		above[(*pushed)++] = f;
+	}
 	return NONE;
 }
 
@@ -193,33 +205,32 @@ static inline uint32_t find_near(const struct ml_stack *s, const void *frame)
 static inline __attribute__((always_inline)) uint32_t compare(struct ml_stack *s, uint32_t index, bool by_pointer)
 {
 	const uint32_t previous_at = abi()->is.at.frame_previous, instr_at = abi()->is.at.frame_instr;
-	uint32_t changed = index + 1, left = ML_STACK_VERIFIED;
-	struct ml_link *l = &s->links[index];
+	struct ml_link *l = &s->links[index], *last = s->links;
+	uint32_t changed = index + 1;
 
-	if (__builtin_expect(!--s->countdown, 0)) {
+	if (__builtin_expect(!--s->countdown, 0))
 		s->countdown = ML_STACK_WHOLE;
-		left = UINT32_MAX;
-	}
-	for (;; l--, index--) {
-		const void *previous = (const void *)ml_load_word(l->frame, previous_at);
-		bool same = by_pointer ? ml_load_word(l->frame, instr_at) == l->instr : same_position(l);
+	else if (__builtin_expect(index >= ML_STACK_VERIFIED, 0))
+		last = l - (ML_STACK_VERIFIED - 1);
+	for (;; l--) {
+		const void *frame = l->frame;
+		bool same = by_pointer ? ml_load_word(frame, instr_at) == l->instr : same_position(l);
 		if (__builtin_expect(!same, 0)) {
-			read_link(l, l->frame);
-			changed = index;
+			read_link(l, frame);
+			changed = (uint32_t)(l - s->links);
 		}
-		if (!index)
-			return previous ? NONE : changed;
-		if (__builtin_expect(previous != l[-1].frame, 0))
+		if (l == last)
+			break;
+		if (__builtin_expect((const void *)ml_load_word(frame, previous_at) != l[-1].frame, 0))
 			return NONE;
-		if (__builtin_expect(!--left, 0))
-			return changed;
 	}
+	return last == s->links && ml_load_word(last->frame, previous_at) ? NONE : changed;
 }
 
 uint32_t ml_stack_python(struct ml_stack *s)
 {
-	const void *above[NEAR], *f, *top;
-	uint32_t pushed = 0, index, changed;
+	const void *above[FAR], *top;
+	uint32_t pushed, index, changed;
 
 	top = ml_walk_top(abi(), (uintptr_t)__builtin_frame_address(0));
 	if (!top) {
@@ -232,11 +243,9 @@ uint32_t ml_stack_python(struct ml_stack *s)
 	}
 	if (__builtin_expect(abi()->careful, 0))
 		return walk_whole(s, top);
-	for (f = top; (index = find_near(s, f)) == NONE; f = ml_frame_previous(abi(), f)) {
-		if (!f || pushed == NEAR)
-			return walk_whole(s, top);
-		above[pushed++] = f;
-	}
+	index = meet(s, top, NEAR, above, &pushed);
+	if (index == NONE && (index = meet(s, top, FAR, above, &pushed)) == NONE)
+		return walk_whole(s, top);
 	changed = abi()->is.instr_unit ? compare(s, index, false) : compare(s, index, true);
 	if (changed == NONE)
 		return walk_whole(s, top);
