@@ -72,4 +72,4 @@ fi
 for package in $optional; do
 	install_packages "$package" || echo "memline: going on without $package" >&2
 done
-mkdir -p "${BUILD:-build}" && touch "$tried"
+[ -z "$optional" ] || { mkdir -p "${BUILD:-build}" && touch "$tried"; }
