@@ -19,11 +19,16 @@ print("err", file=sys.stderr)
 
 
 def run(folder, *arguments, python=None, text=PROGRAM, expect=0, popen=False, **environment):
-    """`memline run` of a program. Returns what it did, or the running process."""
+    """`memline run` of a program. Returns what it did, or the running process.
+
+    It gets a process group of its own: SIGTSTP stops nobody in a group whose parents are all gone (an orphaned one,
+    setpgid(2)), which these tests themselves may run in.
+    """
     program = [] if python is None else ["--", *python.command, write_program(text)]
     child = subprocess.Popen([MEMLINE, "run", *map(str, arguments), *program], stdin=subprocess.DEVNULL,
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                             env=clean_environment(MEMLINE_DIR=str(folder), **environment))
+                             env=clean_environment(MEMLINE_DIR=str(folder), **environment),
+                             preexec_fn=lambda: os.setpgid(0, 0))
     if popen:
         return child
     out, err = child.communicate(timeout=60)
