@@ -171,8 +171,9 @@ fuzz: ## give the reader damaged traces for FUZZ_SECONDS (clang)
 CHROOTS ?= forky
 
 .PHONY: check-pythons
-check-pythons: all tests ## the same under CPython 3.14 and 3.15, in a chroot that is made for them (root)
+check-pythons: all tests ## the same under CPython 3.14 and 3.15, in a chroot, and others (root)
 	@tests/pythons/make_chroots.sh $(BUILD)/chroots $(CHROOTS)
+	@tests/pythons/make_free_threaded.sh $(BUILD)/pythons/free-threaded || echo "going on without free threads"
 	@$(RUN) $(CHROOTS:%=--chroot $(BUILD)/chroots/%) --pytest tests
 
 .PHONY: check-abi

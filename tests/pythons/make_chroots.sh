@@ -7,17 +7,20 @@
 #	bullseye	3.9; glibc 2.31, the oldest that memline runs with
 #
 # Needs root, mmdebstrap, a Debian mirror and 300 to 800 MB for each; does nothing where it has been done. The -dev
-# packages have the headers for check_abi.sh, the shared libraries for the programs that embed CPython, and the C library
-# that the objects which tests load are linked with.
+# packages have the headers for check_abi.sh and the shared libraries for the programs that embed CPython.
 set -eu
 dir=${1:?usage: make_chroots.sh DIR SUITE...}
 shift
 
+cpython() {
+	echo "python$1,libpython$1-dev,libpython$1-testsuite"
+}
+
 packages() {
 	case $1 in
-	forky) echo python3.14,python3.15,libpython3.14-dev,libpython3.15-dev,libpython3.14-testsuite,libpython3.15-testsuite,pypy3 ;;
-	trixie) echo python3.13,libpython3.13-dev,libpython3.13-testsuite ;;
-	bullseye) echo python3.9,libpython3.9-dev,libpython3.9-testsuite ;;
+	forky) echo "$(cpython 3.14),$(cpython 3.15),pypy3" ;;
+	trixie) cpython 3.13 ;;
+	bullseye) cpython 3.9 ;;
 	*)
 		echo "make_chroots.sh: no packages are known for $1" >&2
 		exit 2
