@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <string.h>
 #include <sys/syscall.h>
 
 #define OWNED_BY_GENERATOR 1 /* enum _frameowner, Include/internal/pycore_frame.h */
@@ -14,6 +15,7 @@ struct chunk {
 	uintptr_t data[1];
 };
 
+#define CHUNK_WORDS 2048 /* _PY_DATA_STACK_CHUNK_SIZE */
 #define MAX_CHUNKS (1u << 16)
 
 /* Called so because the library's own wrapper would set errno. */
@@ -135,21 +137,53 @@ static const uintptr_t *first_in_chunk(const struct chunk *chunk)
 }
 
 /*
- * Whether a live frame starts at this address on the thread's data stack. That is in use from the start of each chunk
- * without a gap, so a chunk's frames can be told one after the other, without a look at the address in question.
+ * What this walk has found out about the data stack. In use is a chunk from its start without a gap, so that its frames
+ * can be told one after the other, without a look at the address in question.
  */
-static bool is_on_data_stack(const struct ml_abi *abi, const void *thread, const void *frame)
+static __thread __attribute__((tls_model("initial-exec"))) struct {
+	const void *thread;
+	const struct chunk *chunk;         /* whose frames are in starts, or NULL */
+	uint64_t starts[CHUNK_WORDS / 64]; /* bit: a live frame starts at this word of the data */
+} seen;
+
+static void see_chunk(const struct ml_abi *abi, const struct chunk *chunk, const uintptr_t *end)
 {
-	const struct chunk *chunk = (const struct chunk *)ml_load_word(thread, abi->is.at.thread_chunk);
-	const uintptr_t *end = (const uintptr_t *)ml_load_word(thread, abi->is.at.thread_chunk + sizeof(chunk));
+	memset(seen.starts, 0, sizeof(seen.starts));
+	for (const uintptr_t *at = first_in_chunk(chunk); at && at < end; at = next_on_data_stack(abi, at)) {
+		size_t word = (size_t)(at - chunk->data);
+		if (word >= CHUNK_WORDS)
+			break;
+		seen.starts[word / 64] |= (uint64_t)1 << word % 64;
+	}
+	seen.chunk = chunk;
+}
+
+static bool starts_in_chunk(const struct ml_abi *abi, const struct chunk *chunk, const uintptr_t *end,
+			    const uintptr_t *frame)
+{
+	size_t word = (size_t)(frame - chunk->data);
 	const uintptr_t *at;
 
+	if (word < CHUNK_WORDS) {
+		if (seen.chunk != chunk)
+			see_chunk(abi, chunk, end);
+		return seen.starts[word / 64] >> word % 64 & 1;
+	}
+	/* A chunk that a large frame made large. */
+	for (at = first_in_chunk(chunk); at && at < frame;)
+		at = next_on_data_stack(abi, at);
+	return at == frame;
+}
+
+/* Whether a live frame starts at this address on the thread's data stack. */
+static bool is_on_data_stack(const struct ml_abi *abi, const void *frame)
+{
+	const struct chunk *chunk = (const struct chunk *)ml_load_word(seen.thread, abi->is.at.thread_chunk);
+	const uintptr_t *end = (const uintptr_t *)ml_load_word(seen.thread, abi->is.at.thread_chunk + sizeof(chunk));
+
 	for (unsigned i = 0; chunk && i < MAX_CHUNKS; i++) {
-		if ((const uintptr_t *)frame >= chunk->data && (const uintptr_t *)frame < end) {
-			for (at = first_in_chunk(chunk); at && at < (const uintptr_t *)frame;)
-				at = next_on_data_stack(abi, at);
-			return at == frame;
-		}
+		if ((const uintptr_t *)frame >= chunk->data && (const uintptr_t *)frame < end)
+			return starts_in_chunk(abi, chunk, end, frame);
 		chunk = chunk->previous;
 		if (chunk)
 			end = chunk->data + chunk->top;
@@ -184,20 +218,15 @@ static bool is_in_running_generator(const struct ml_abi *abi, const void *frame)
  */
 static const void *checked(const struct ml_abi *abi, uintptr_t stack_pointer, const void *frame, bool believed)
 {
-	const void *thread;
-
 	if (!frame || (uintptr_t)frame & 7)
 		return NULL;
 	if (is_on_stack(abi, stack_pointer, frame, abi->is.at.frame_size))
 		return is_shim(abi, frame) ? frame : NULL;
 	if (believed)
 		return frame;
-	thread = own_thread(abi, stack_pointer);
-	if (!thread)
-		return NULL;
-	if (abi->is.at.thread_base && frame == (const void *)ml_load_word(thread, abi->is.at.thread_base))
+	if (abi->is.at.thread_base && frame == (const void *)ml_load_word(seen.thread, abi->is.at.thread_base))
 		return frame;
-	return is_on_data_stack(abi, thread, frame) || is_in_running_generator(abi, frame) ? frame : NULL;
+	return is_on_data_stack(abi, frame) || is_in_running_generator(abi, frame) ? frame : NULL;
 }
 
 /*
@@ -250,16 +279,13 @@ static bool is_over(const struct ml_abi *abi, const void *thread)
 static const void *top_of_cframe(const struct ml_abi *abi, const void *thread, uintptr_t stack_pointer)
 {
 	const void *cframe = (const void *)ml_load_word(thread, abi->is.at.thread_frame), *frame;
+	const bool found = is_on_stack(abi, stack_pointer, cframe, abi->is.at.cframe_frame + sizeof(frame));
 
-	if (is_on_stack(abi, stack_pointer, cframe, abi->is.at.cframe_frame + sizeof(frame))) {
-		frame = (const void *)ml_load_word(cframe, abi->is.at.cframe_frame);
-		if (!__atomic_load_n(&abi->careful, __ATOMIC_RELAXED))
-			return frame;
-		frame = checked(abi, stack_pointer, frame, false);
-		if (frame)
-			return frame;
-	}
-	return newest_on_data_stack(abi, stack_pointer, thread);
+	frame = found ? (const void *)ml_load_word(cframe, abi->is.at.cframe_frame) : NULL;
+	if (found && !__atomic_load_n(&abi->careful, __ATOMIC_RELAXED))
+		return frame;
+	frame = checked(abi, stack_pointer, frame, false);
+	return frame ? frame : newest_on_data_stack(abi, stack_pointer, thread);
 }
 
 const void *ml_walk_top(const struct ml_abi *abi, uintptr_t stack_pointer)
@@ -268,10 +294,12 @@ const void *ml_walk_top(const struct ml_abi *abi, uintptr_t stack_pointer)
 
 	if (!thread || is_over(abi, thread))
 		return NULL;
+	seen.thread = thread; /* always: careful may be set while this walk goes on */
+	seen.chunk = NULL;
 	if (abi->is.has_cframe)
 		return top_of_cframe(abi, thread, stack_pointer);
 	frame = (const void *)ml_load_word(thread, abi->is.at.thread_frame);
-	if (__builtin_expect(__atomic_load_n(&abi->careful, __ATOMIC_RELAXED), 0) && abi->is.at.frame_owner)
-		return checked(abi, stack_pointer, frame, true);
-	return frame;
+	if (__builtin_expect(!__atomic_load_n(&abi->careful, __ATOMIC_RELAXED), 1) || !abi->is.at.frame_owner)
+		return frame;
+	return checked(abi, stack_pointer, frame, true);
 }

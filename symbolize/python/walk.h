@@ -29,7 +29,7 @@ enum ml_frame_kind {
  */
 const void *ml_walk_top(const struct ml_abi *abi, uintptr_t stack_pointer);
 
-/* ml_frame_previous() where abi->careful. */
+/* ml_frame_previous() where abi->careful: of the walk that the thread's last ml_walk_top() began. */
 const void *ml_walk_previous_careful(const struct ml_abi *abi, const void *frame);
 
 static inline uintptr_t ml_load_word(const void *object, uint32_t offset)

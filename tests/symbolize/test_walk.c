@@ -399,6 +399,32 @@ START_TEST(doubts_the_c_stack)
 }
 END_TEST
 
+START_TEST(becomes_careful_in_mid_walk)
+{
+	uintptr_t on_stack[18] = {0}, *cframe = on_stack + 16;
+	void *thread, *outer, *inner;
+
+	if (!ml_abi_row((unsigned)_i)->shim_owner)
+		return;
+	thread = start_careful(_i);
+	abi.careful = 0;
+	push_chunk();
+	outer = push_frame(NULL);
+	fake_fill_frame(on_stack, NULL, outer, SHIM, 0);
+	inner = push_frame(on_stack);
+	set_data_stack(thread);
+	fake_set_word(thread, at->thread_frame, (uintptr_t)inner);
+	if (fake.row->has_cframe) {
+		fake_set_word(cframe, at->cframe_frame, (uintptr_t)inner);
+		fake_set_word(thread, at->thread_frame, (uintptr_t)cframe);
+	}
+	ck_assert_ptr_eq(ml_walk_top(&abi, (uintptr_t)on_stack), inner);
+	abi.careful = 1;
+	ck_assert_ptr_eq(ml_frame_previous(&abi, inner), on_stack);
+	ck_assert_ptr_eq(ml_frame_previous(&abi, on_stack), outer);
+}
+END_TEST
+
 /* A _PyCFrame of another greenlet, or on another stack: the data stack says where the thread is. */
 START_TEST(finds_the_newest_without_cframe)
 {
@@ -503,6 +529,7 @@ int main(void)
 	tcase_add_loop_test(tcase, proves_frames_on_the_data_stack, first_with_data_stack, FAKE_NEWEST + 1);
 	tcase_add_loop_test(tcase, proves_generators, first_with_data_stack, FAKE_NEWEST + 1);
 	tcase_add_loop_test(tcase, doubts_the_c_stack, first_with_data_stack, FAKE_NEWEST + 1);
+	tcase_add_loop_test(tcase, becomes_careful_in_mid_walk, first_with_data_stack, FAKE_NEWEST + 1);
 	tcase_add_loop_test(tcase, finds_the_newest_without_cframe, first_with_data_stack, FAKE_NEWEST + 1);
 	tcase_add_loop_test(tcase, knows_the_stacks_of_threads, FAKE_OLDEST, FAKE_NEWEST + 1);
 	tcase_add_loop_test(tcase, leaves_errno_and_signals_alone, first_with_data_stack, FAKE_NEWEST + 1);
