@@ -153,24 +153,21 @@ static const char *next_argument(const char *at, const char *end)
 	return at < end ? at : NULL;
 }
 
-/* Whether the text ends in an option of the interpreter that takes the next argument. */
-static bool takes_value(const char *option)
-{
-	size_t n = strlen(option);
-
-	if (option[1] == '-')
-		return !strcmp(option, "--check-hash-based-pycs");
-	return option[n - 1] == 'W' || option[n - 1] == 'X';
-}
-
-/* -c and -m may stand behind other letters (-Ic), but not behind one that takes the rest as its value (-Wc). */
-static char ends_options(const char *option)
+/*
+ * The letter of an option of the interpreter that says how to go on: 'c' or 'm', which end the options, or 'W' or 'X' where
+ * the next argument is its value; 0 if there is none. Letters may be joined (-Ic); behind one that takes a value that value
+ * may stand (-Wc).
+ */
+static char deciding_letter(const char *option)
 {
 	if (option[1] == '-')
-		return 0;
-	for (const char *at = option + 1; *at && *at != 'W' && *at != 'X'; at++)
+		return strcmp(option, "--check-hash-based-pycs") ? 0 : 'X';
+	for (const char *at = option + 1; *at; at++) {
 		if (*at == 'c' || *at == 'm')
 			return *at;
+		if (*at == 'W' || *at == 'X')
+			return at[1] ? 0 : *at;
+	}
 	return 0;
 }
 
@@ -180,16 +177,16 @@ static const char *put_program(const char *arguments, const char *end)
 	static char program[8192];
 	const char *at = arguments < end ? next_argument(arguments, end) : NULL, *script = NULL;
 	struct ml_text text;
-	char last;
+	char letter;
 
 	ml_text_init(&text, program, sizeof program);
 	for (; at && at[0] == '-' && at[1]; at = at ? next_argument(at, end) : NULL) {
-		last = ends_options(at);
-		if (last == 'c') {
+		letter = deciding_letter(at);
+		if (letter == 'c') {
 			ml_text_add(&text, "command");
 			break;
 		}
-		if (last == 'm') {
+		if (letter == 'm') {
 			const char *name = strchr(at, 'm') + 1;
 			if (!*name)
 				name = next_argument(at, end);
@@ -197,7 +194,7 @@ static const char *put_program(const char *arguments, const char *end)
 			ml_text_add(&text, name ? name : "");
 			break;
 		}
-		if (takes_value(at))
+		if (letter)
 			at = next_argument(at, end);
 	}
 	if (!text.used && at && strcmp(at, "-")) {
@@ -231,12 +228,43 @@ static bool beside(const char *a, const char *b)
 	return a_end && b_end && a_end - a == b_end - b && !memcmp(a, b, (size_t)(a_end - a));
 }
 
+/* Takes ".", ".." and doubled slashes out of an absolute path, in place: the names that code objects have are judged so. */
+static void tidy(char *path)
+{
+	const char *at = path;
+	char *to = path;
+
+	while (*(at += strspn(at, "/"))) {
+		size_t n = strcspn(at, "/");
+		if (n == 2 && at[0] == '.' && at[1] == '.') {
+			while (to > path && *--to != '/')
+				;
+		} else if (n > 1 || at[0] != '.') {
+			*to++ = '/';
+			memmove(to, at, n);
+			to += n;
+		}
+		at += n;
+	}
+	if (to == path)
+		*to++ = '/';
+	*to = 0;
+}
+
+static bool is_directory(const char *path)
+{
+	int fd = ml_sys_open(path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+
+	if (fd >= 0)
+		ml_sys_close(fd);
+	return fd >= 0;
+}
+
 /* The folder of user code by default: see interface "MEMLINE_SCOPE". */
 static void put_root(const char *arguments, const char *end, const char *script, const char *cwd)
 {
 	static char root[8192];
 	struct ml_text text;
-	char *slash;
 
 	ml_text_init(&text, root, sizeof root);
 	if (ml_options.app_root[0]) {
@@ -249,11 +277,11 @@ static void put_root(const char *arguments, const char *end, const char *script,
 			ml_text_add(&text, "/");
 		}
 		ml_text_add(&text, script);
-		slash = strrchr(root, '/');
-		if (slash == root)
-			slash++;
-		*slash = 0;
+		if (!is_directory(script)) /* else __main__.py lies in it */
+			*strrchr(root, '/') = 0;
 	}
+	if (root[0] == '/' || !root[0])
+		tidy(root);
 	put(NULL, "root", root);
 }
 

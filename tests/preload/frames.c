@@ -52,7 +52,7 @@ static int is_initialized(void)
 	return 1;
 }
 
-void frames_start(int versions)
+void frames_start(unsigned how)
 {
 	struct ml_abi *a = &ml_process.abi;
 	struct ml_offsets *at = &a->is.at;
@@ -71,7 +71,8 @@ void frames_start(int versions)
 	at->thread_status = offsetof(struct thread, status);
 	at->frame_previous = offsetof(struct frame, previous);
 	at->frame_code = offsetof(struct frame, code);
-	at->frame_instr = offsetof(struct frame, instr);
+	at->frame_instr = how & FRAMES_INDEX ? offsetof(struct frame, index) : offsetof(struct frame, instr);
+	a->is.instr_unit = how & FRAMES_INDEX ? sizeof(uint16_t) : 0;
 	at->frame_owner = offsetof(struct frame, owner);
 	at->code_file = offsetof(struct code, file);
 	at->code_name = offsetof(struct code, name);
@@ -79,7 +80,7 @@ void frames_start(int versions)
 	at->code_consts = offsetof(struct code, consts);
 	at->code_first_line = offsetof(struct code, first_line);
 	at->code_flags = offsetof(struct code, flags);
-	at->code_version = versions ? offsetof(struct code, version) : 0;
+	at->code_version = how & FRAMES_VERSIONS ? offsetof(struct code, version) : 0;
 	at->code_first_traceable = offsetof(struct code, first_traceable);
 	at->code_bytes = offsetof(struct code, bytecode);
 	at->object_type = offsetof(struct object, type);
@@ -90,6 +91,7 @@ void frames_start(int versions)
 	at->unicode_ascii = offsetof(struct text, data);
 	ml_process.refused = NULL;
 	ml_process.python = true;
+	atomic_store(&ml_process.walks, true);
 }
 
 static const void *text(const char *from)

@@ -32,6 +32,7 @@ struct frame {
 	const void *previous;
 	uint64_t code; /* an address with a tag in the low bits */
 	const uint16_t *instr;
+	int32_t index; /* of instr in the bytecode */
 	uint8_t owner;
 };
 
@@ -43,8 +44,11 @@ extern __thread const struct frame *frames_top;
 /* Not 0: the interpreter finalizes. */
 extern uintptr_t frames_finalizing;
 
-/* From here on the process has a CPython whose frames can be walked. versions: code objects have numbers. */
-void frames_start(int versions);
+#define FRAMES_VERSIONS 1u /* code objects have numbers, as from CPython 3.12 on */
+#define FRAMES_INDEX 2u    /* a frame's position is an index, not a pointer, as before 3.11 */
+
+/* From here on the process has a CPython whose frames can be walked. */
+void frames_start(unsigned how);
 
 /* A code object of 64 instructions that can be any. The texts are copied. */
 struct code *frames_code(const char *file, const char *name, int first_line);

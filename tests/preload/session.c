@@ -57,7 +57,7 @@ void session_end(void)
 	rmdir(session_directory);
 }
 
-void session_try_start(const char *const *options)
+bool session_try_start(const char *const *options)
 {
 	static char directory[128];
 	char *environment[OPTIONS_MAX + 2] = {directory};
@@ -67,12 +67,14 @@ void session_try_start(const char *const *options)
 	for (unsigned i = 0; i < OPTIONS_MAX && options[i]; i++)
 		environment[i + 1] = (char *)(uintptr_t)options[i];
 	ml_options_read(environment);
-	ck_assert_int_eq(session_state(), ML_DORMANT);
 	interpreter = dlopen(ML_TEST_OBJECTS "/interpreter.so", RTLD_NOW);
-	ck_assert_msg(interpreter, "%s", dlerror());
+	if (!interpreter)
+		return false;
 	initialized = dlsym(interpreter, "initialized");
 	for (unsigned i = 0; i < 4096 && session_state() == ML_DORMANT; i++)
-		ck_assert_ptr_null(ml_enter(NULL));
+		if (ml_enter(NULL))
+			return false;
+	return session_state() == ML_EARLY;
 }
 
 void session_start(const char *option, ...)
@@ -86,8 +88,8 @@ void session_start(const char *option, ...)
 		option = va_arg(list, const char *);
 	}
 	va_end(list);
-	session_try_start(options);
-	ck_assert_int_eq(session_state(), ML_EARLY);
+	ck_assert_int_eq(session_state(), ML_DORMANT);
+	ck_assert(session_try_start(options));
 	ck_assert_ptr_nonnull(ml_process.refused);
 	ck_assert(ml_process.late);
 }

@@ -7,6 +7,7 @@
 #ifndef ML_TEST_SESSION_H
 #define ML_TEST_SESSION_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,8 +24,8 @@ void session_end(void);
 /* Starts recording, with further "MEMLINE_NAME=VALUE" options up to a NULL. The state is EARLY. */
 void session_start(const char *option, ...);
 
-/* The same with an array of options, and it may fail. */
-void session_try_start(const char *const *options);
+/* The same with an array of options, for a process that runs no test. False: the state isn't EARLY. */
+bool session_try_start(const char *const *options);
 
 /* The interpreter says that it is up: with the next event the trace is made, Python frame or not. */
 void session_initialize(void);

@@ -237,7 +237,7 @@ END_TEST
 START_TEST(records_under_the_stack)
 {
 	struct code *code;
-	struct frame root = {NULL, 0, NULL, 0}, top = {&root, 0, NULL, 0};
+	struct frame root = {.previous = NULL}, top = {.previous = &root};
 	const void *caller = (const void *)(uintptr_t)&make;
 	struct ml_thread *t;
 	struct trace_event *events;
@@ -246,7 +246,7 @@ START_TEST(records_under_the_stack)
 	uint32_t node;
 
 	session_start(_i ? "MEMLINE_NATIVE=caller" : "MEMLINE_NATIVE=off", NULL);
-	frames_start(1);
+	frames_start(FRAMES_VERSIONS);
 	code = frames_code("/app/a.py", "f", 1);
 	root.code = top.code = frames_tagged(code);
 	root.instr = &code->bytecode[5];
@@ -291,12 +291,12 @@ END_TEST
 START_TEST(marks_the_interpreters_end_once)
 {
 	struct code *code;
-	struct frame root = {NULL, 0, NULL, 0};
+	struct frame root = {.previous = NULL};
 	struct trace_event *events;
 	size_t count, ends = 0;
 
 	session_start(NULL);
-	frames_start(1);
+	frames_start(FRAMES_VERSIONS);
 	code = frames_code("/app/a.py", "f", 1);
 	root.code = frames_tagged(code);
 	root.instr = &code->bytecode[5];

@@ -150,7 +150,7 @@ START_TEST(describes_code_at_first_sight)
 	uint32_t id_a, id_b;
 
 	session_start(NULL);
-	frames_start(1);
+	frames_start(FRAMES_VERSIONS);
 	a = frames_code("/app/a.py", "f", 10);
 	b = frames_code("/app/a.py", "C.method", 20);
 	id_a = ml_tree_code(a);
@@ -165,7 +165,7 @@ START_TEST(describes_code_at_first_sight)
 }
 END_TEST
 
-/* versions: _i. */
+/* With numbers for code objects, and without: _i. */
 START_TEST(tells_code_at_a_reused_address)
 {
 	struct code *c;
@@ -173,7 +173,7 @@ START_TEST(tells_code_at_a_reused_address)
 	const unsigned rounds = 5000;
 
 	session_start(NULL);
-	frames_start(_i);
+	frames_start(_i ? FRAMES_VERSIONS : 0);
 	c = frames_code("/app/0.py", "f0", 1);
 	for (unsigned i = 0; i < rounds; i++) {
 		snprintf(file, sizeof file, "/app/%u.py", i);
@@ -192,7 +192,7 @@ END_TEST
 START_TEST(defines_equal_code_once)
 {
 	session_start(NULL);
-	frames_start(1);
+	frames_start(FRAMES_VERSIONS);
 	for (unsigned i = 0; i < 5000; i++)
 		if (ml_tree_code(frames_code("<string>", "<module>", 1)) != 0)
 			ck_abort_msg("the same code again has another number");
@@ -210,7 +210,7 @@ START_TEST(counts_code_that_makes_no_sense)
 	struct code *c;
 
 	session_start(NULL);
-	frames_start(1);
+	frames_start(FRAMES_VERSIONS);
 	c = frames_code("/app/a.py", "f", 1);
 	c->file = c->table; /* bytes, no str */
 	ck_assert_uint_eq(ml_tree_code(c), UINT32_MAX);
@@ -279,7 +279,7 @@ START_TEST(gives_all_threads_the_same_numbers)
 	pthread_t threads[THREADS];
 
 	session_start(NULL);
-	frames_start(1);
+	frames_start(FRAMES_VERSIONS);
 	for (unsigned i = 0; i < 64; i++) {
 		char name[16];
 		snprintf(name, sizeof name, "f%u", i);
@@ -321,7 +321,7 @@ START_TEST(replaces_code_under_readers)
 	uint32_t still_id;
 
 	session_start(NULL);
-	frames_start(1);
+	frames_start(FRAMES_VERSIONS);
 	still = frames_code("/app/still.py", "still", 1);
 	still_id = ml_tree_code(still);
 	ck_assert_int_eq(pthread_create(&reader, NULL, look_at_others, still), 0);
