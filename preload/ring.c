@@ -58,13 +58,13 @@ static void start_piece(struct ml_ring *r, uint32_t sequence)
 	ml_ring_commit(r, ml_put_base(events, r->turn, r->ns, (uint32_t)r->tid));
 }
 
-/* A new owner of the ring. The clock is read at its first event. */
-static void own(struct ml_ring *r, int tid)
+/* A new owner of the ring. The clock is read at its first event. False: no memory for its stack. */
+static bool own(struct ml_ring *r, int tid)
 {
 	r->tid = tid;
 	r->countdown = 1;
 	r->ns = now_ns();
-	ml_stack_reset(&r->stack);
+	return ml_stack_prepare(&r->stack);
 }
 
 static struct ml_ring *new_ring(int tid)
@@ -74,6 +74,8 @@ static struct ml_ring *new_ring(int tid)
 
 	if (ring_count == RINGS_MAX)
 		return NULL;
+	if (!own(r, tid))
+		return NULL;
 	piece = ml_file_map(ML_EXTENT_RING, ring_count, ML_RING_BYTES);
 	if (!piece)
 		return NULL;
@@ -81,7 +83,6 @@ static struct ml_ring *new_ring(int tid)
 	r->id = ring_count;
 	r->turn = 0;
 	piece->ring = r->id;
-	own(r, tid);
 	start_piece(r, 0);
 	ring_count++;
 	return r;

@@ -89,14 +89,30 @@ static inline uint32_t code_id(struct ml_link *l)
 	return l->id;
 }
 
-static uint32_t python_node(uint32_t parent, struct ml_link *l)
+/* Where a node is kept at hand, or would be. */
+static inline struct ml_recent *recent(const struct ml_stack *s, uint32_t parent, uint32_t subject, uint64_t place)
 {
-	uint32_t id = code_id(l);
+	return &s->recents[(place >> 1 ^ place >> 8 ^ (parent + subject * 5) * (uint64_t)0x9e3779b1) % ML_RECENTS];
+}
+
+static inline bool is_recent(const struct ml_recent *r, uint32_t parent, uint32_t subject, uint64_t place)
+{
+	return r->place == place && r->parent == parent && r->subject == subject && r->node;
+}
+
+static uint32_t python_node(const struct ml_stack *s, uint32_t parent, struct ml_link *l)
+{
+	uint32_t id = code_id(l), subject = ML_SUBJECT(ML_NODE_PYTHON, id);
+	uint64_t place;
+	struct ml_recent *r;
 
 	if (id == NONE)
 		return parent;
-	return ml_tree_node(parent, ML_SUBJECT(ML_NODE_PYTHON, id),
-			    (uint64_t)ml_frame_place(abi(), l->code, l->instr));
+	place = (uint64_t)ml_frame_place(abi(), l->code, l->instr);
+	r = recent(s, parent, subject, place);
+	if (!is_recent(r, parent, subject, place))
+		*r = (struct ml_recent){place, parent, subject, ml_tree_node(parent, subject, place), 0};
+	return r->node;
 }
 
 /* What the links from index on stand on. Those deeper than ML_STACK_NODES all hang under one <deeper> node. */
@@ -119,7 +135,7 @@ static bool intern(struct ml_stack *s, uint32_t index)
 			return false;
 		if (index == ML_STACK_NODES)
 			parent = parent_of(s, index + 1);
-		l->node = kind == ML_FRAME_SHIM ? caller : python_node(parent, l);
+		l->node = kind == ML_FRAME_SHIM ? caller : python_node(s, parent, l);
 		caller = l->node;
 		if (index < ML_STACK_NODES)
 			parent = l->node;
@@ -137,7 +153,7 @@ static uint32_t give_up(struct ml_stack *s)
 }
 
 /* The stack is deeper than any chain that we keep: its innermost frame under <deeper>. */
-static uint32_t innermost_only(const void *top)
+static uint32_t innermost_only(const struct ml_stack *s, const void *top)
 {
 	struct ml_link l = {.code = NULL};
 	enum ml_frame_kind kind = ML_FRAME_SHIM;
@@ -149,7 +165,7 @@ static uint32_t innermost_only(const void *top)
 	}
 	if (kind != ML_FRAME_PYTHON)
 		return 0;
-	return python_node(ml_tree_node(0, ML_SUBJECT(ML_NODE_MARK, ML_MARK_DEEPER), 0), &l);
+	return python_node(s, ml_tree_node(0, ML_SUBJECT(ML_NODE_MARK, ML_MARK_DEEPER), 0), &l);
 }
 
 /* Makes the chain anew from the whole stack; links that are the same from the root on keep their nodes. */
@@ -162,7 +178,7 @@ static uint32_t walk_whole(struct ml_stack *s, const void *top)
 	s->depth = 0;
 	if (!grow(s, depth, known < depth ? known : depth)) {
 		s->blind = BLIND;
-		return innermost_only(top);
+		return innermost_only(s, top);
 	}
 	changed = depth;
 	for (const void *f = top; depth && f; f = ml_frame_previous(abi(), f)) {
@@ -239,7 +255,7 @@ uint32_t ml_stack_python(struct ml_stack *s)
 	}
 	if (__builtin_expect(s->blind, 0)) {
 		s->blind--;
-		return innermost_only(top);
+		return innermost_only(s, top);
 	}
 	if (__builtin_expect(abi()->careful, 0))
 		return walk_whole(s, top);
@@ -263,55 +279,58 @@ uint32_t ml_stack_python(struct ml_stack *s)
 	return intern(s, changed) ? s->links[s->depth - 1].node : give_up(s);
 }
 
-/* A call site that was learnt in an earlier epoch may lie in a module that is gone. */
-static struct ml_call_site *call_site(struct ml_stack *s, uint32_t parent, uintptr_t address)
+/* What was found out about an address in an earlier epoch may be wrong: its module may be gone. */
+static inline void follow_modules(struct ml_stack *s)
 {
 	uint32_t epoch = ml_modules_epoch(&ml_process.modules);
 
-	if (!s->sites)
-		s->sites = ml_sys_pages(ML_CALL_SITES * sizeof *s->sites);
-	if (s->sites && s->modules_epoch != epoch)
-		__builtin_memset(s->sites, 0, ML_CALL_SITES * sizeof *s->sites);
+	if (__builtin_expect(s->modules_epoch != epoch, 0))
+		__builtin_memset(s->recents, 0, ML_RECENTS * sizeof *s->recents);
 	s->modules_epoch = epoch;
-	return s->sites ? &s->sites[(address >> 2 ^ address >> 8 ^ parent * 31) % ML_CALL_SITES] : NULL;
 }
 
-uint32_t ml_stack_caller(struct ml_stack *s, uint32_t parent, const void *caller)
+static uint32_t caller_node(uint32_t parent, uintptr_t address)
 {
-	uintptr_t address = (uintptr_t)caller;
-	struct ml_call_site *site = call_site(s, parent, address);
 	uint64_t offset;
-	uint32_t module, node;
+	uint32_t module = ml_modules_find(&ml_process.modules, address, &offset);
 
-	if (site && site->address == address && site->parent == parent)
-		return site->node;
-	module = ml_modules_find(&ml_process.modules, address, &offset);
 	if (!module && ml_process_new_module_at(address))
 		module = ml_modules_find(&ml_process.modules, address, &offset);
 	if (module >= ML_SUBJECT_NUMBERS) {
 		module = 0;
 		offset = address;
 	}
-	node = ml_tree_node(parent, ML_SUBJECT(ML_NODE_NATIVE, module), offset);
-	if (site)
-		*site = (struct ml_call_site){address, parent, node};
-	return node;
+	return ml_tree_node(parent, ML_SUBJECT(ML_NODE_NATIVE, module), offset);
 }
 
-void ml_stack_reset(struct ml_stack *s)
+uint32_t ml_stack_caller(struct ml_stack *s, uint32_t parent, const void *caller)
 {
+	const uint32_t subject = ML_SUBJECT(ML_NODE_NATIVE, 0);
+	uintptr_t address = (uintptr_t)caller;
+	struct ml_recent *r;
+
+	follow_modules(s);
+	r = recent(s, parent, subject, address);
+	if (!is_recent(r, parent, subject, address))
+		*r = (struct ml_recent){address, parent, subject, caller_node(parent, address), 0};
+	return r->node;
+}
+
+bool ml_stack_prepare(struct ml_stack *s)
+{
+	if (!s->recents)
+		s->recents = ml_sys_pages(ML_RECENTS * sizeof *s->recents);
 	s->depth = 0;
 	s->blind = 0;
 	s->countdown = ML_STACK_WHOLE;
-	if (s->sites)
-		__builtin_memset(s->sites, 0, ML_CALL_SITES * sizeof *s->sites);
+	return s->recents != NULL;
 }
 
 void ml_stack_forget(struct ml_stack *s)
 {
 	if (s->links)
 		ml_sys_munmap(s->links, s->room * sizeof *s->links);
-	s->links = NULL;
-	s->room = 0;
-	ml_stack_reset(s);
+	if (s->recents)
+		ml_sys_munmap(s->recents, ML_RECENTS * sizeof *s->recents);
+	*s = (struct ml_stack){.links = NULL};
 }

@@ -9,6 +9,7 @@
 #ifndef ML_PRELOAD_STACK_H
 #define ML_PRELOAD_STACK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,14 +22,16 @@ struct ml_link {
 	uint32_t node;    /* a shim has that of its caller */
 };
 
-/* A caller of the allocator under a Python stack: the node that was found for it. */
-struct ml_call_site {
-	uintptr_t address;
+/* A node that this thread has asked the tree for, kept at hand: the tree is large, and what is asked for is little. */
+struct ml_recent {
+	uint64_t place; /* as in struct ml_node, but of a caller the address: its module is what has to be found out */
 	uint32_t parent;
-	uint32_t node;
+	uint32_t subject; /* of a caller ML_SUBJECT(ML_NODE_NATIVE, 0) */
+	uint32_t node;    /* 0: nothing here */
+	uint32_t unused;
 };
 
-#define ML_CALL_SITES 64
+#define ML_RECENTS 512u
 
 struct ml_stack {
 	struct ml_link *links; /* root first */
@@ -37,7 +40,7 @@ struct ml_stack {
 	uint32_t countdown; /* walks until the whole chain is compared again */
 	uint32_t blind;     /* events that get their innermost frame only: the stack was too deep */
 	uint32_t modules_epoch;
-	struct ml_call_site *sites; /* direct-mapped by address and parent */
+	struct ml_recent *recents; /* direct-mapped */
 };
 
 /* Frames from the root that get nodes of their own; deeper ones share one <deeper> node. */
@@ -53,10 +56,10 @@ uint32_t ml_stack_python(struct ml_stack *s);
 /* parent with the native frame that called the allocator on top. */
 uint32_t ml_stack_caller(struct ml_stack *s, uint32_t parent, const void *caller);
 
-/* Forgets the chain: another thread takes the stack over. */
-void ml_stack_reset(struct ml_stack *s);
+/* Makes a stack, all zero at first, ready for another thread. What was learnt stays, but not the chain. False: no memory. */
+bool ml_stack_prepare(struct ml_stack *s);
 
-/* Forgets the ids of code objects as well: there is another tree. */
+/* Forgets everything: there is another tree. */
 void ml_stack_forget(struct ml_stack *s);
 
 #endif

@@ -45,7 +45,7 @@ static void start(unsigned how)
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	ck_assert_ptr_ne(frames, MAP_FAILED);
 	depth = 0;
-	ml_stack_prepare(&stack);
+	ck_assert(ml_stack_prepare(&stack));
 }
 
 static struct code *code_of(const struct frame *f)
@@ -400,9 +400,10 @@ START_TEST(forgets)
 	start(FRAMES_VERSIONS);
 	push_many(50);
 	check(0);
-	ml_stack_prepare(&stack);
+	ck_assert(ml_stack_prepare(&stack));
 	check(1);
 	ml_stack_forget(&stack);
+	ck_assert(ml_stack_prepare(&stack));
 	check(2);
 	push_many(500);
 	check(3);
