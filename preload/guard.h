@@ -51,7 +51,7 @@ extern struct ml_wiped *ml_wiped;
 struct ml_thread *ml_enter_slow(struct ml_thread *t, const void *caller);
 
 /* Notes an event that a held guard hid; t->busy is not ML_IDLE. */
-void ml_enter_nested(struct ml_thread *t);
+void ml_enter_nested(struct ml_thread *t, const void *caller);
 
 /*
  * NULL: record nothing (recording is off, or the guard is held). Else the thread, with the guard held. caller is the
@@ -64,7 +64,7 @@ static inline struct ml_thread *ml_enter(const void *caller)
 
 	if (__builtin_expect(t->gate == gate, 1)) {
 		if (__builtin_expect(t->busy != ML_IDLE, 0)) {
-			ml_enter_nested(t);
+			ml_enter_nested(t, caller);
 			return NULL;
 		}
 		t->busy = ML_IN_CALL;

@@ -81,7 +81,7 @@ static inline struct ml_thread *enter(const void *caller)
 	ready();
 	t = ml_enter(caller);
 	if (t && __builtin_expect(!atomic_load_explicit(&ml_pymem_settled, memory_order_relaxed), 0))
-		ml_pymem_check();
+		ml_pymem_check(t, caller);
 	return t;
 }
 

@@ -63,6 +63,13 @@ void ml_process_wait(void)
 	atomic_compare_exchange_strong(&ml_process.state, &early, ML_WAITING);
 }
 
+/* There can be no trace. */
+static void give_up(void)
+{
+	set_state(ML_INERT);
+	atomic_store(&ml_wiped->gate, 0);
+}
+
 void ml_process_adopt(void)
 {
 	int was;
@@ -70,13 +77,14 @@ void ml_process_adopt(void)
 
 	ml_lock_take(&ml_process.early_lock);
 	was = state();
-	if (was == ML_EARLY || was == ML_WAITING) {
+	if ((was == ML_EARLY || was == ML_WAITING) && atomic_load(&ml_wiped->alive)) {
 		ml_lock_take(&ml_process.lock);
 		made = ml_file_create();
 		ml_lock_drop(&ml_process.lock);
-		set_state(made ? ML_RECORDING : ML_INERT);
-		if (!made)
-			atomic_store(&ml_wiped->gate, 0);
+		if (made)
+			set_state(ML_RECORDING);
+		else if (atomic_load(&ml_wiped->alive)) /* else a child that was forked meanwhile: it will try for itself */
+			give_up();
 	}
 	ml_lock_drop(&ml_process.early_lock);
 }
@@ -92,6 +100,13 @@ bool ml_process_finalizes(void)
 	    !ml_abi_finalizing(&ml_process.abi))
 		return false;
 	return !atomic_exchange(&finalized, true);
+}
+
+bool ml_process_may_walk(void)
+{
+	if (ml_process.python && ml_process.abi.is_initialized())
+		atomic_store(&ml_process.walks, true);
+	return ml_process.walks;
 }
 
 bool ml_process_new_modules(void)
@@ -207,7 +222,7 @@ static void start_tracking(struct ml_object *object, bool late)
 	pthread_atfork(NULL, NULL, after_fork);
 	open_gate();
 	if (ml_process.python)
-		ml_pymem_start();
+		ml_pymem_start(!late);
 }
 
 /* A forked child's first event. No other thread is here yet, and none of the parent's data is in use. */
@@ -285,9 +300,18 @@ static struct ml_thread *attach(struct ml_thread *t)
 	return t;
 }
 
-void ml_enter_nested(struct ml_thread *t)
+static bool is_loader(const void *address)
 {
-	if (t->busy == ML_IN_RECORD)
+	uint64_t offset;
+	uint32_t id = ml_modules_find(&ml_process.modules, (uintptr_t)address, &offset);
+
+	return id && ml_modules_get(&ml_process.modules, id)->base == getauxval(AT_BASE);
+}
+
+/* The loader allocates the thread-local variables of a CPython that came late when we first read them in a thread. */
+void ml_enter_nested(struct ml_thread *t, const void *caller)
+{
+	if (t->busy == ML_IN_RECORD && !is_loader(caller))
 		ml_process_count(ML_COUNTER_DROPPED_SIGNAL, 1);
 }
 

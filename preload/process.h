@@ -82,6 +82,9 @@ uint64_t ml_process_resident_pages(void);
 /* True once for a trace: at the first call after the interpreter has begun to finalize. */
 bool ml_process_finalizes(void);
 
+/* Whether frames are walked, where walks doesn't say so: looks if the interpreter is up. */
+bool ml_process_may_walk(void);
+
 /* Asks the loader for modules that have come, and defines them. False if nothing was asked: another thread does so, or
    the loader's lock may never be free in this forked child. No lock may be held. */
 bool ml_process_new_modules(void);

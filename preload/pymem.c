@@ -188,29 +188,38 @@ static void install_all(void)
 	install_arenas();
 }
 
-static void look_if_initialized(void)
-{
-	bool initialized = ml_process.abi.is_initialized() != 0;
+/* The thread in which the interpreter starts, as far as that can be told. */
+static struct ml_thread *_Atomic starter;
 
-	if (initialized)
-		atomic_store(&ml_process.walks, true);
-	atomic_store(&ml_pymem_settled, initialized);
+static bool may_replace(struct ml_thread *t, const void *caller)
+{
+	uintptr_t at = (uintptr_t)caller;
+
+	if (at >= ml_process.python_start && at < ml_process.python_end)
+		atomic_store(&starter, t);
+	return atomic_load(&starter) == t;
 }
 
-void ml_pymem_start(void)
+void ml_pymem_start(bool now)
 {
-	install_all();
-	look_if_initialized();
+	if (now) {
+		atomic_store(&starter, &ml_thread);
+		install_all();
+	}
+	atomic_store(&ml_pymem_settled, now && ml_process.abi.is_initialized() != 0);
 }
 
-/* Two threads at once could give a slot the hook itself as its predecessor. */
-void ml_pymem_check(void)
+/* One thread at a time: two could give a slot the hook itself as its predecessor. */
+void ml_pymem_check(struct ml_thread *t, const void *caller)
 {
 	static _Atomic bool installing;
+	bool initialized;
 
-	if (atomic_exchange(&installing, true))
+	if (!may_replace(t, caller) || atomic_exchange(&installing, true))
 		return;
-	look_if_initialized();
+	initialized = ml_process.abi.is_initialized() != 0;
 	install_all();
+	if (initialized)
+		atomic_store(&ml_pymem_settled, true);
 	atomic_store(&installing, false);
 }

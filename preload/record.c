@@ -76,7 +76,7 @@ static inline uint32_t stack(struct ml_thread *t, const void *caller, uint32_t *
 		r->loader_due = false;
 		ml_process_poll_modules();
 	}
-	if (__builtin_expect(atomic_load_explicit(&ml_process.walks, memory_order_relaxed), 1))
+	if (__builtin_expect(atomic_load_explicit(&ml_process.walks, memory_order_relaxed), 1) || ml_process_may_walk())
 		python = ml_stack_python(&r->stack);
 	*node = caller && ml_options.native == ML_NATIVE_CALLER ? ml_stack_caller(&r->stack, python, caller) : python;
 	return python;
