@@ -170,10 +170,18 @@ fuzz: ## give the reader damaged traces for FUZZ_SECONDS (clang)
 # Suites of Debian: tests/pythons/make_chroots.sh knows forky, trixie and bullseye.
 CHROOTS ?= forky
 
+# What the end-to-end tests run, for the C library of a chroot that has a compiler.
+.PHONY: e2e-objects
+e2e-objects: $(filter $(BUILD)/tests/e2e/%,$(TEST_OBJECTS) $(TEST_HOSTS))
+
 .PHONY: check-pythons
 check-pythons: all tests ## the same under CPython 3.14 and 3.15, in a chroot, and others (root)
 	@tests/pythons/make_chroots.sh $(BUILD)/chroots $(CHROOTS)
 	@tests/pythons/make_free_threaded.sh $(BUILD)/pythons/free-threaded || echo "going on without free threads"
+	+@for each in $(CHROOTS:%=$(BUILD)/chroots/%); do \
+		[ ! -x $$each/usr/bin/gcc ] || $(MAKE) --no-print-directory BUILD=$$each.tests \
+			CC="tests/pythons/enter_chroot.sh $$each gcc" e2e-objects || exit; \
+	done
 	@$(RUN) $(CHROOTS:%=--chroot $(BUILD)/chroots/%) --pytest tests
 
 .PHONY: check-abi

@@ -16,8 +16,10 @@ NAME = re.compile(r"/(python3(\.\d+t?)?|pypy3|graalpy)$")
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
+BUILD = os.path.join(os.path.dirname(HERE), os.environ.get("BUILD", "build"))
+
 # Where tests/pythons/make_free_threaded.sh puts its work.
-MADE = os.path.join(os.path.dirname(HERE), os.environ.get("BUILD", "build"), "pythons")
+MADE = os.path.join(BUILD, "pythons")
 
 PROBE = """
 import json, os, platform, sys, sysconfig
@@ -50,6 +52,12 @@ class Interpreter:
     def outside(self, path):
         """Where a file of this interpreter's system is for us."""
         return self.chroot + path
+
+    def built(self, word):
+        """The word; but where it is an object or a program of the tests that was also built for the C library of this
+        interpreter's system, that one's path."""
+        beside = self.chroot + ".tests" + word[len(BUILD):]
+        return beside if self.chroot and word.startswith(BUILD + "/tests/") and os.path.exists(beside) else word
 
     def which(self, command):
         """The path of a command of this interpreter's system, None if it has none of that name."""

@@ -44,7 +44,8 @@ def run_both(python, text, *arguments, options=(), wrapper=(), prepare=None, fol
     path = write_program(textwrap.dedent(text))
     run = Run(path, path)
     run.folder = folder or run.folder
-    command = [*python.prefix, *wrapper, python.path, *options, path, *map(str, arguments)]
+    words = [*wrapper, python.path, *options, path, *map(str, arguments)]
+    command = python.prefix + list(map(python.built, words))
     more = {"cwd": os.path.dirname(path), "prepare": prepare, "timeout": timeout}
     bare = end_of(command, **more)
     recorded = end_of(command, LD_PRELOAD=LIBRARY, **dict({"MEMLINE_DIR": run.folder}, **(env or {})), **more)

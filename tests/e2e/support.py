@@ -10,8 +10,8 @@ import subprocess
 import tempfile
 import textwrap
 
-PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILD = os.path.join(PROJECT, os.environ.get("BUILD", "build"))
+from interpreters import BUILD
+
 LIBRARY = os.path.join(BUILD, "libmemline.so")
 MEMLINE = os.path.join(BUILD, "memline")
 CALLS = os.path.join(BUILD, "tests/e2e/objects/calls.so")
@@ -212,7 +212,8 @@ def start(python, text, *arguments, options=(), env=None, how="file", wrapper=()
     with open(path, encoding="utf-8") as file:
         text = file.read()
     run = Run(path, {"command": "<string>", "stdin": "<stdin>"}.get(how, path))
-    command = [*python.prefix, *wrapper, python.path, *options, *STARTS[how](path, text), *map(str, arguments)]
+    words = [*wrapper, python.path, *options, *STARTS[how](path, text), *map(str, arguments)]
+    command = python.prefix + list(map(python.built, words))
     child = subprocess.Popen(command, env=clean_environment(LD_PRELOAD=LIBRARY, MEMLINE_DIR=run.folder, **(env or {})),
                              cwd=os.path.dirname(path), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                              stderr=subprocess.PIPE)

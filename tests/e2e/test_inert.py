@@ -68,7 +68,8 @@ def embed(python, program, text):
         pytest.skip("this CPython has no shared library")
     path = write_program(text)
     run = Run(path, path)
-    command = [*python.prefix, os.path.join(PROGRAMS, program), library, f"exec(compile(open({path!r}).read(), {path!r}, 'exec'))"]
+    command = [*python.prefix, python.built(os.path.join(PROGRAMS, program)), library,
+               f"exec(compile(open({path!r}).read(), {path!r}, 'exec'))"]
     bare = end_of(command, PYTHONHOME=home)
     recorded = end_of(command, LD_PRELOAD=LIBRARY, MEMLINE_DIR=run.folder, PYTHONHOME=home)
     assert (recorded.status, recorded.stdout, recorded.stderr) == (bare.status, bare.stdout, bare.stderr) == (0, b"", b"")

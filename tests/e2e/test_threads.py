@@ -139,9 +139,11 @@ def test_a_report_of_one_thread(python):
         ids = [0, 0]
         def first():
             ids[0] = threading.get_native_id()
+            bytes(1)
             keep[0] = bytes(100_000)  # first_made
         def second():
             ids[1] = threading.get_native_id()
+            bytes(1)
             keep[1] = bytes(20_000)  # second_made
         for each in first, second:
             thread = threading.Thread(target=each)

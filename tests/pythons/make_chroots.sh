@@ -7,7 +7,8 @@
 #	bullseye	3.9; glibc 2.31, the oldest that memline runs with
 #
 # Needs root, mmdebstrap, a Debian mirror and 300 to 800 MB for each; does nothing where it has been done. The -dev
-# packages have the headers for check_abi.sh and the shared libraries for the programs that embed CPython.
+# packages have the headers for check_abi.sh and the shared libraries for the programs that embed CPython. Where the C
+# library is older than it may be here there is a compiler too, for the objects and programs of the tests.
 set -eu
 dir=${1:?usage: make_chroots.sh DIR SUITE...}
 shift
@@ -20,7 +21,7 @@ packages() {
 	case $1 in
 	forky) echo "$(cpython 3.14),$(cpython 3.15),pypy3" ;;
 	trixie) cpython 3.13 ;;
-	bullseye) cpython 3.9 ;;
+	bullseye) echo "$(cpython 3.9),gcc" ;;
 	*)
 		echo "make_chroots.sh: no packages are known for $1" >&2
 		exit 2
