@@ -77,17 +77,18 @@ static bool is_ours(int fd)
 	return !ml_sys_fstat(fd, &st) && st.st_dev == file.device && st.st_ino == file.inode;
 }
 
-/* The descriptor, opened again by name where the program has closed or reused its number. -1: the file is gone. */
+/* The descriptor, opened again by name where the program has closed or reused its number. -1: the file is gone, or it is
+   that of the process that has forked this one. */
 static int descriptor(void)
 {
 	int fd;
 
-	if (file.fd >= 0 && is_ours(file.fd))
+	if (file.fd < 0 || is_ours(file.fd))
 		return file.fd;
 	fd = ml_sys_open(file.path, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0);
 	if (fd < 0)
 		return -1;
-	if (!is_ours(fd)) {
+	if (!is_ours(fd) || !atomic_load(&ml_wiped->alive)) {
 		ml_sys_close(fd);
 		return -1;
 	}
@@ -285,8 +286,10 @@ void ml_file_forget(void)
 
 void ml_file_detach(void)
 {
+	bool has_file = file.fd >= 0; /* then extents may be mapped, also before all of them are */
+
 	drop_descriptor();
-	for (uint32_t i = 0; file.mapped && i < file.mapping_count; i++) {
+	for (uint32_t i = 0; has_file && i < file.mapping_count; i++) {
 		struct mapping *m = &file.mappings[i];
 		void *p = ml_sys_mmap(m->memory, m->bytes, PROT_READ | PROT_WRITE,
 				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
@@ -508,12 +511,14 @@ static bool fill_file(void)
 
 bool ml_file_create(void)
 {
-	if (prepare_directory() && open_new() && fill_file() && !ml_sys_rename(file.making, file.path))
+	/* A child that was forked in the middle of this leaves the name to its parent. */
+	if (prepare_directory() && open_new() && fill_file() && atomic_load(&ml_wiped->alive) &&
+	    !ml_sys_rename(file.making, file.path))
 		return true;
-	if (file.fd >= 0) {
+	if (file.fd >= 0 && atomic_load(&ml_wiped->alive))
 		ml_sys_unlink(file.making);
+	if (file.fd >= 0)
 		ml_sys_close(file.fd);
-	}
 	file.fd = -1;
 	file.mapped = false;
 	file.name = "";
