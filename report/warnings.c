@@ -51,8 +51,38 @@ static const char *const stop_texts[] = {
 #undef X
 };
 
-static void collect_header(struct ml_warnings *w, const struct ml_header *h)
+/* The events of stacks that the mark stands in. The recorder notes it only when it makes such a stack, not at each event
+   that has one. */
+static uint64_t count_cut(const struct ml_trace *t, const struct ml_fold *fold, enum ml_mark mark)
 {
+	bool *cut = ml_memory_get(fold->nodes_n, sizeof(*cut));
+	uint64_t events = 0;
+	uint32_t i;
+
+	/* Callers come before what they call. */
+	for (i = 1; i < fold->nodes_n; i++) {
+		cut[i] = cut[t->nodes[i].parent] || t->nodes[i].subject == ML_SUBJECT(ML_NODE_MARK, mark);
+		if (cut[i])
+			events += fold->nodes[i].allocations + fold->nodes[i].frees;
+	}
+	free(cut);
+	return events;
+}
+
+static uint64_t counted(const struct ml_trace *t, const struct ml_fold *fold, uint32_t counter)
+{
+	uint64_t noted = t->header.counter[counter], found = 0;
+
+	if (noted && counter == ML_COUNTER_DEEP_STACKS)
+		found = count_cut(t, fold, ML_MARK_DEEPER);
+	if (noted && counter == ML_COUNTER_TRUNCATED_STACKS)
+		found = count_cut(t, fold, ML_MARK_TRUNCATED);
+	return found > noted ? found : noted;
+}
+
+static void collect_header(struct ml_warnings *w, const struct ml_trace *t, const struct ml_fold *fold)
+{
+	const struct ml_header *h = &t->header;
 	uint32_t i;
 
 	if (h->stop && h->stop < ML_STOPS && h->stop_errno > 0)
@@ -64,7 +94,7 @@ static void collect_header(struct ml_warnings *w, const struct ml_header *h)
 				h->stop);
 	for (i = 0; i < ML_COUNTERS && i < h->counters; i++)
 		if (h->counter[i])
-			ml_warnings_add(w, "%" PRIu64 " %s", h->counter[i], counter_texts[i]);
+			ml_warnings_add(w, "%" PRIu64 " %s", counted(t, fold, i), counter_texts[i]);
 	if (h->flags & ML_FLAG_UNMAPPED)
 		ml_warnings_add(w, "the trace's file system gave no shared mapping: "
 				   "a kill may have lost the last events of each thread");
@@ -104,7 +134,7 @@ static void collect_events(struct ml_warnings *w, const struct ml_trace *t, cons
 
 void ml_warnings_collect(struct ml_warnings *w, const struct ml_trace *t, const struct ml_fold *fold)
 {
-	collect_header(w, &t->header);
+	collect_header(w, t, fold);
 	collect_meta(w, t);
 	collect_events(w, t, fold);
 }
