@@ -22,7 +22,9 @@ struct pending {
 	uint64_t flags;
 	enum ml_mapping_class class; /* mremap: of the old range */
 	struct ml_block block;
-	struct ml_mapping *taken;
+	uint64_t start; /* the range that was taken out, and what was in it */
+	uint64_t end;
+	struct ml_mappings taken;
 };
 
 struct ml_fold_state {
@@ -188,21 +190,19 @@ static void fold_free(struct ml_fold *f, const struct ml_moment *m)
 
 /* Mappings. */
 
+static void cut_in(struct ml_fold *f, struct ml_mappings *mappings, uint64_t address)
+{
+	recount(f, ml_mappings_cut(mappings, address), 1);
+}
+
 static void cut(struct ml_fold *f, uint64_t address)
 {
-	recount(f, ml_mappings_cut(&f->state->mappings, address), 1);
+	cut_in(f, &f->state->mappings, address);
 }
 
 static void join(struct ml_fold *f, uint64_t address)
 {
 	recount(f, ml_mappings_join(&f->state->mappings, address), (uint64_t)-1);
-}
-
-static struct ml_mapping *take_range(struct ml_fold *f, uint64_t start, uint64_t end)
-{
-	cut(f, start);
-	cut(f, end);
-	return ml_mappings_take(&f->state->mappings, start, end);
 }
 
 /* Frees the list; its live parts are freed by the node. Returns how many those are. */
@@ -227,8 +227,11 @@ static uint64_t drop_list(struct ml_fold *f, const struct ml_moment *m, uint32_t
 static void displace(struct ml_fold *f, const struct ml_moment *m, uint32_t node, uint64_t start, uint64_t end,
 		     bool asked)
 {
-	uint64_t live = drop_list(f, m, node, take_range(f, start, end));
+	uint64_t live;
 
+	cut(f, start);
+	cut(f, end);
+	live = drop_list(f, m, node, ml_mappings_take(&f->state->mappings, start, end));
 	if (!asked)
 		while (live--)
 			missed_free(f, m);
@@ -314,30 +317,69 @@ static void fold_protect(struct ml_fold *f, const struct ml_moment *m)
 
 /* BEGIN and END. */
 
-/* The BEGIN did not happen: everything is as it was before it. */
-static void restore(struct ml_fold *f, const struct ml_moment *m, struct pending *p)
+static void take_range(struct ml_fold *f, struct pending *p, uint64_t start, uint64_t end)
 {
-	struct ml_mapping *list = p->taken;
+	if (start >= end)
+		return;
+	cut(f, start);
+	cut(f, end);
+	p->start = start;
+	p->end = end;
+	ml_mappings_move(&f->state->mappings, start, end, &p->taken);
+}
+
+/* Where another block has got the address meanwhile, the old one was freed after all. */
+static void restore_block(struct ml_fold *f, const struct ml_moment *m, struct pending *p)
+{
+	struct ml_block newer, old;
+
+	if (ml_blocks_put(&f->state->blocks, &p->block, &newer)) {
+		ml_blocks_put(&f->state->blocks, &newer, &old);
+		freed(f, m, p->node, old.node, old.owned, old.bytes);
+	}
+}
+
+/* The same for mappings: what is taken goes back between newer ones, and what they cover was unmapped. */
+static void restore_range(struct ml_fold *f, const struct ml_moment *m, struct pending *p)
+{
+	for (uint64_t at = p->start; at < p->end;) {
+		const struct ml_mapping *newer = ml_mappings_find(&f->state->mappings, at);
+		uint64_t gap_end = newer && newer->start < p->end ? newer->start : p->end;
+		uint64_t next = newer ? newer->end : p->end;
+		if (gap_end > at) {
+			cut_in(f, &p->taken, gap_end);
+			ml_mappings_move(&p->taken, at, gap_end, &f->state->mappings);
+			join(f, at);
+			join(f, gap_end);
+		}
+		cut_in(f, &p->taken, next);
+		drop_list(f, m, p->node, ml_mappings_take(&p->taken, at, next));
+		at = next;
+	}
+}
+
+/* The BEGIN did not happen: everything is as it was before it. */
+static void restore(struct ml_fold *f, struct pending *p)
+{
+	struct ml_moment m = {.tid = p->tid};
 
 	if (p->begin == ML_RECORD_REALLOC_BEGIN && p->known)
-		put_block(f, m, p->node, &p->block);
-	while (list) {
-		struct ml_mapping *next = list->right;
-		displace(f, m, p->node, list->start, list->end, false);
-		ml_mappings_put(&f->state->mappings, list);
-		join(f, list->start);
-		join(f, list->end);
-		free(list);
-		list = next;
-	}
+		restore_block(f, &m, p);
+	restore_range(f, &m, p);
 	*p = (struct pending){0};
+}
+
+/* The BEGIN did happen: what it took is freed by its node. */
+static void release_range(struct ml_fold *f, const struct ml_moment *m, struct pending *p)
+{
+	drop_list(f, m, p->node, ml_mappings_take(&p->taken, p->start, p->end));
 }
 
 static struct pending *begin(struct ml_fold *f, const struct ml_moment *m)
 {
 	struct pending *p = &f->state->pending[m->ring];
 
-	restore(f, m, p);
+	restore(f, p);
 	p->begin = m->event.record;
 	p->domain = (uint8_t)m->event.domain;
 	p->tid = m->tid;
@@ -374,7 +416,7 @@ static void fold_realloc_end(struct ml_fold *f, const struct ml_moment *m)
 		return;
 	node = p->node;
 	if (m->event.outcome == ML_OUTCOME_FAILED) {
-		restore(f, m, p);
+		restore(f, p);
 		return;
 	}
 	if (p->known)
@@ -391,10 +433,8 @@ static void fold_unmap_begin(struct ml_fold *f, const struct ml_moment *m)
 {
 	const struct ml_event *e = &m->event;
 	uint64_t stop = range_end(f, e->address, e->bytes, e->brk);
-	struct pending *p = begin(f, m);
 
-	if (stop > e->address)
-		p->taken = take_range(f, e->address, stop);
+	take_range(f, begin(f, m), e->address, stop);
 }
 
 static void fold_unmap_end(struct ml_fold *f, const struct ml_moment *m)
@@ -406,12 +446,12 @@ static void fold_unmap_end(struct ml_fold *f, const struct ml_moment *m)
 		return;
 	node = p->node;
 	if (m->event.outcome == ML_OUTCOME_FAILED) {
-		restore(f, m, p);
+		restore(f, p);
 		return;
 	}
-	if (!p->taken)
+	if (!p->taken.root)
 		unknown_free(f, m);
-	drop_list(f, m, node, p->taken);
+	release_range(f, m, p);
 	*p = (struct pending){0};
 	happened(f, m, node);
 }
@@ -430,8 +470,8 @@ static void fold_remap_begin(struct ml_fold *f, const struct ml_moment *m)
 	p->known = first && first->start < stop;
 	p->class = p->known ? first->class : ML_MAPPING_LIVE;
 	p->keeps = !e->bytes || e->flags & MREMAP_DONTUNMAP;
-	if (!p->keeps && stop > e->address)
-		p->taken = take_range(f, e->address, stop);
+	if (!p->keeps)
+		take_range(f, p, e->address, stop);
 }
 
 static void fold_remap_end(struct ml_fold *f, const struct ml_moment *m)
@@ -443,12 +483,12 @@ static void fold_remap_end(struct ml_fold *f, const struct ml_moment *m)
 	if (!p)
 		return;
 	if (e->outcome == ML_OUTCOME_FAILED) {
-		restore(f, m, p);
+		restore(f, p);
 		return;
 	}
+	release_range(f, m, p);
 	done = *p;
 	*p = (struct pending){0};
-	drop_list(f, m, done.node, done.taken);
 	if (!done.known)
 		unknown_free(f, m);
 	if (stop > e->address) {
@@ -611,10 +651,8 @@ static void add_up_mappings(struct ml_fold *f)
 
 void ml_fold_finish(struct ml_fold *f)
 {
-	struct ml_moment end = {.ns = f->totals.end_ns};
-
 	for (uint32_t i = 0; i < f->state->pending_n; i++)
-		restore(f, &end, &f->state->pending[i]);
+		restore(f, &f->state->pending[i]);
 	if (!f->state->counting)
 		begin_window(f);
 	for (uint32_t i = 0; i < f->nodes_n; i++)
@@ -627,11 +665,7 @@ void ml_fold_free(struct ml_fold *f)
 	if (!f)
 		return;
 	for (uint32_t i = 0; i < f->state->pending_n; i++)
-		while (f->state->pending[i].taken) {
-			struct ml_mapping *first = f->state->pending[i].taken;
-			f->state->pending[i].taken = first->right;
-			free(first);
-		}
+		ml_mappings_free(&f->state->pending[i].taken);
 	ml_blocks_free(&f->state->blocks);
 	ml_blocks_free(&f->state->arenas);
 	ml_mappings_free(&f->state->mappings);

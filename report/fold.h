@@ -6,8 +6,9 @@
  * File mappings, reservations that never were writable and CPython's arenas are counted beside it.
  *
  * A realloc or mremap is a free of the whole old block and an allocation of the whole new one, at the moment when it
- * has succeeded; one that failed or whose end is not in the trace did not happen. The block then belongs to the node
- * that did it. A munmap of a part of a mapping first splits the block in two, which is no allocation.
+ * has succeeded. The block then belongs to the node that did it. A munmap of a part of a mapping first splits the block
+ * in two, which is no allocation. What failed or has no end in the trace did not happen; but if by then something newer
+ * is where the old block was, the old one is gone, and that is a free.
  *
  * A FREE of an address where nothing is live is an unknown free. An allocation where something is live shows that a
  * free was missed: the old block is closed, which counts as a free by the node that allocates there.

@@ -126,14 +126,28 @@ struct ml_mapping *ml_mappings_join(struct ml_mappings *m, uint64_t address)
 	return first;
 }
 
-struct ml_mapping *ml_mappings_take(struct ml_mappings *m, uint64_t start, uint64_t end)
+/* The tree of what starts in the range, which is no longer in the set. */
+static struct ml_mapping *extract(struct ml_mappings *m, uint64_t start, uint64_t end)
 {
 	struct ml_mapping *low, *rest, *middle, *high;
 
 	split(m->root, start, &low, &rest);
 	split(rest, end, &middle, &high);
 	m->root = merge(low, high);
-	return flatten(middle);
+	return middle;
+}
+
+struct ml_mapping *ml_mappings_take(struct ml_mappings *m, uint64_t start, uint64_t end)
+{
+	return flatten(extract(m, start, end));
+}
+
+void ml_mappings_move(struct ml_mappings *m, uint64_t start, uint64_t end, struct ml_mappings *to)
+{
+	struct ml_mapping *low, *high, *moved = extract(m, start, end);
+
+	split(to->root, start, &low, &high);
+	to->root = merge(merge(low, moved), high);
 }
 
 void ml_mappings_free(struct ml_mappings *m)

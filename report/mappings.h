@@ -1,6 +1,6 @@
 /*
  * The mapped ranges of a process, none over another, in a search tree that is balanced by random priorities. What
- * mmap, munmap, mremap and mprotect do is put together from four operations: cut and join, take and put.
+ * mmap, munmap, mremap and mprotect do is put together from a few operations: cut and join, put, take and move.
  */
 #ifndef ML_REPORT_MAPPINGS_H
 #define ML_REPORT_MAPPINGS_H
@@ -42,8 +42,11 @@ struct ml_mapping *ml_mappings_cut(struct ml_mappings *m, uint64_t address);
 /* Undoes a cut at the address. The mapping that is whole again, or NULL if nothing was cut there. */
 struct ml_mapping *ml_mappings_join(struct ml_mappings *m, uint64_t address);
 
-/* Takes out what starts in the range; its ends have been cut. A list in order, which is the caller's to put or free. */
+/* Takes out what starts in the range; its ends have been cut. A list in order, which is the caller's to free. */
 struct ml_mapping *ml_mappings_take(struct ml_mappings *m, uint64_t start, uint64_t end);
+
+/* Moves what starts in the range to another set, which has nothing there. */
+void ml_mappings_move(struct ml_mappings *m, uint64_t start, uint64_t end, struct ml_mappings *to);
 
 /* Puts a copy in; its range is free. */
 void ml_mappings_put(struct ml_mappings *m, const struct ml_mapping *mapping);

@@ -255,27 +255,39 @@ static int is_whole_copy(struct ml_trace *t, const struct part *copy, const stru
 	struct ml_load_piece piece;
 	int whole;
 
-	if (!copy->extent || ml_load_piece(t, copy->extent, &piece) < 0)
+	if (ml_load_piece(t, copy->extent, &piece) < 0)
 		return 0;
 	whole = piece.intact && piece.bytes >= ring->snapshot->bytes;
 	free(piece.events);
 	return whole;
 }
 
-/* Leaves one part of those with the same ring and sequence: the ring, or its whole copy; else the first. */
+/* The part to be read of those with the same ring and sequence: the ring, or its whole copy. */
+static struct part choose_part(struct ml_trace *t, const struct part *parts, size_t n)
+{
+	const struct part *copy = NULL, *ring = NULL;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct part **first = parts[i].snapshot ? &ring : &copy;
+		if (*first)
+			ml_file_damaged(t, ML_DAMAGE_DIRECTORY, parts[i].offset);
+		else
+			*first = &parts[i];
+	}
+	return !ring || (copy && is_whole_copy(t, copy, ring)) ? *copy : *ring;
+}
+
 static void choose_parts(struct ml_trace *t)
 {
 	struct ml_merge *m = t->merge;
+	struct part *parts = m->parts;
 	size_t kept = 0;
 
-	for (size_t i = 0; i < m->parts_n; i++) {
-		struct part *p = &m->parts[i], *last = kept ? &m->parts[kept - 1] : NULL;
-		if (!last || last->ring != p->ring || last->sequence != p->sequence)
-			m->parts[kept++] = *p;
-		else if (!p->snapshot == !last->snapshot)
-			ml_file_damaged(t, ML_DAMAGE_DIRECTORY, p->offset);
-		else if (p->snapshot ? !is_whole_copy(t, last, p) : is_whole_copy(t, p, last))
-			*last = *p;
+	for (size_t i = 0, end; i < m->parts_n; i = end) {
+		for (end = i + 1; end < m->parts_n; end++)
+			if (parts[end].ring != parts[i].ring || parts[end].sequence != parts[i].sequence)
+				break;
+		parts[kept++] = choose_part(t, parts + i, end - i);
 	}
 	m->parts_n = kept;
 }

@@ -372,25 +372,31 @@ static void play_protect(struct replay *r, const struct ml_moment *m)
 
 /* BEGIN and END. */
 
-static void put_back(struct replay *r, const struct ml_moment *m, uint32_t ring)
+/* What was begun did not happen; but what has been put into its place meanwhile shows that the old is gone. */
+static void put_back(struct replay *r, uint32_t ring)
 {
 	struct begun *b = &r->begun[ring];
+	struct ml_moment m = {.tid = b->tid};
 	struct block *block = held_block(r, ring);
 	struct page *row = b->held.page;
 
-	if (block) {
-		miss_block(r, m, b->node, block->address);
+	if (block && find_block(r, block->address))
+		close_block(r, &m, b->node, block);
+	else if (block)
 		block->where = THERE;
-	}
-	for (uint32_t from = 0; from < REPLAY_PAGES;) {
-		uint32_t to = from + 1;
-		if (row[from].where != HELD) {
-			from++;
+	for (uint32_t from = 0, to; from < REPLAY_PAGES; from = to) {
+		const struct page *newer = &r->pages[from];
+		to = from + 1;
+		if (row[from].where != HELD)
+			continue;
+		while (to < REPLAY_PAGES && row[to].where == HELD && row[to].piece == row[from].piece &&
+		       r->pages[to].where == newer->where &&
+		       (newer->where != THERE || r->pages[to].piece == newer->piece))
+			to++;
+		if (newer->where == THERE) {
+			drop_row(r, &m, b->node, row, from, to);
 			continue;
 		}
-		while (to < REPLAY_PAGES && row[to].where == HELD && row[to].piece == row[from].piece)
-			to++;
-		make_room(r, m, b->node, from, to, false);
 		for (uint32_t i = from; i < to; i++) {
 			r->pages[i] = row[i];
 			r->pages[i].where = THERE;
@@ -398,7 +404,6 @@ static void put_back(struct replay *r, const struct ml_moment *m, uint32_t ring)
 		}
 		join_at(r, from);
 		join_at(r, to);
-		from = to;
 	}
 	memset(b, 0, sizeof *b);
 }
@@ -408,7 +413,7 @@ static struct begun *play_begin(struct replay *r, const struct ml_moment *m)
 	struct begun *b = &r->begun[m->ring];
 
 	if (b->record)
-		put_back(r, m, m->ring);
+		put_back(r, m->ring);
 	b->record = m->event.record;
 	b->tid = m->tid;
 	b->node = m->event.node;
@@ -460,7 +465,7 @@ static void play_realloc_end(struct replay *r, const struct ml_moment *m)
 	if (!b)
 		return;
 	if (m->event.outcome == ML_OUTCOME_FAILED) {
-		put_back(r, m, m->ring);
+		put_back(r, m->ring);
 		recount(r, m->ns, false);
 		return;
 	}
@@ -497,7 +502,7 @@ static void play_unmap_end(struct replay *r, const struct ml_moment *m)
 	if (!b)
 		return;
 	if (m->event.outcome == ML_OUTCOME_FAILED) {
-		put_back(r, m, m->ring);
+		put_back(r, m->ring);
 		recount(r, m->ns, false);
 		return;
 	}
@@ -531,7 +536,7 @@ static void play_remap_end(struct replay *r, const struct ml_moment *m)
 	if (!b)
 		return;
 	if (m->event.outcome == ML_OUTCOME_FAILED) {
-		put_back(r, m, m->ring);
+		put_back(r, m->ring);
 		recount(r, m->ns, false);
 		return;
 	}
@@ -634,10 +639,8 @@ bool replay_event(struct replay *r, const struct ml_moment *m)
 
 void replay_finish(struct replay *r)
 {
-	struct ml_moment end = {.ns = r->totals.end_ns};
-
 	for (uint32_t i = 0; i < REPLAY_RINGS; i++)
-		put_back(r, &end, i);
+		put_back(r, i);
 	if (!r->counting)
 		open_window(r);
 	recount(r, 0, false);

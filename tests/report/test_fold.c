@@ -248,6 +248,43 @@ START_TEST(test_pending)
 }
 END_TEST
 
+/* The process was killed within a realloc and a munmap, behind the real ones: others already have their place. */
+START_TEST(test_taken_since)
+{
+	struct build_ring *other = build_ring(b, 101), *third = build_ring(b, 102);
+
+	build_alloc(ring, ML_DOMAIN_C, 1, 0x1000, 100);
+	build_map(ring, 1, A, 10 * PAGE, RW, ANON);
+	put(ML_RECORD_REALLOC_BEGIN, 2, 0x1000, 0);
+	build_event(other, &(struct ml_event){
+				   .record = ML_RECORD_UNMAP_BEGIN, .node = 3, .address = A + PAGE, .bytes = 8 * PAGE});
+	build_alloc(third, ML_DOMAIN_C, 4, 0x1000, 7);
+	build_map(third, 4, A + 3 * PAGE, 2 * PAGE, RW, ANON);
+	build_map(third, 4, A + 5 * PAGE, PAGE, RW, ANON);
+	run();
+	check_live(7 + 10 * PAGE, 5);
+	check_node(1, 100 + 10 * PAGE, 7 * PAGE, 2, 100 + 10 * PAGE);
+	check_node(2, -100, 0, 0, 0);
+	check_node(3, -3 * (int64_t)PAGE, 0, 0, 0);
+	check_node(4, 7 + 3 * PAGE, 7 + 3 * PAGE, 3, 7 + 3 * PAGE);
+	ck_assert_uint_eq(fold->totals.missed_frees + fold->totals.unknown_frees, 0);
+}
+END_TEST
+
+/* What failed costs the same whatever it would have taken: a trace of a million such calls must not take hours. */
+START_TEST(test_failed_is_cheap)
+{
+	for (uint64_t i = 0; i < 30000; i++)
+		build_map(ring, 1, A + i * 2 * PAGE, PAGE, RW, ANON);
+	for (int i = 0; i < 30000; i++) {
+		put(ML_RECORD_UNMAP_BEGIN, 2, A, 60000 * (uint64_t)PAGE);
+		put_end(ML_RECORD_UNMAP_END, ML_OUTCOME_FAILED, 0, 0);
+	}
+	run();
+	check_live(30000 * (uint64_t)PAGE, 30000);
+}
+END_TEST
+
 /* ENDs without their BEGIN, of another kind or another thread's: counted, and nothing else. */
 START_TEST(test_orphans)
 {
@@ -913,6 +950,8 @@ int main(void)
 	tcase_add_test(tests, test_realloc_failed);
 	tcase_add_test(tests, test_realloc_ends);
 	tcase_add_test(tests, test_pending);
+	tcase_add_test(tests, test_taken_since);
+	tcase_add_test(tests, test_failed_is_cheap);
 	tcase_add_test(tests, test_orphans);
 	tcase_add_test(tests, test_unknown_and_missed);
 	tcase_add_test(tests, test_addresses);
