@@ -1,7 +1,7 @@
 #include "tests/preload/frames.h"
 
+#include <check.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "preload/process.h"
@@ -38,6 +38,18 @@ uintptr_t frames_finalizing;
 
 static const struct type code_type, text_type = {.flags = 1u << 28}, bytes_type = {.flags = 1u << 27};
 static uint32_t versions_made;
+
+/* Objects live as long as the test. */
+static void *allocate(size_t bytes)
+{
+	static _Alignas(16) char arena[64 << 20];
+	static _Atomic size_t used;
+	size_t at = atomic_fetch_add(&used, (bytes + 15) / 16 * 16);
+
+	if (at + bytes > sizeof arena)
+		ck_abort_msg("the arena is used up");
+	return arena + at;
+}
 
 static void *current_thread(void)
 {
@@ -96,7 +108,7 @@ void frames_start(unsigned how)
 
 static const void *text(const char *from)
 {
-	struct text *t = calloc(1, sizeof *t);
+	struct text *t = allocate(sizeof *t);
 
 	t->head.type = &text_type;
 	t->head.size = strlen(from);
@@ -108,7 +120,7 @@ static const void *text(const char *from)
 /* A location table, as far as anyone here looks: bytes that say something of the code. */
 static const void *table(const char *from)
 {
-	struct bytes *b = calloc(1, sizeof *b);
+	struct bytes *b = allocate(sizeof *b);
 
 	b->head.type = &bytes_type;
 	b->head.size = strlen(from) % sizeof b->data;
@@ -131,7 +143,7 @@ void frames_make_code(struct code *at, const char *file, const char *name, int f
 
 struct code *frames_code(const char *file, const char *name, int first_line)
 {
-	struct code *c = aligned_alloc(16, (sizeof *c + 15) / 16 * 16);
+	struct code *c = allocate(sizeof *c);
 
 	frames_make_code(c, file, name, first_line);
 	return c;

@@ -178,7 +178,7 @@ START_TEST(stops_at_max_bytes)
 END_TEST
 
 #define BLOCKS (1u << 20) /* of 4 KiB, in all */
-#define FREE_BLOCKS 1024u
+#define FREE_BLOCKS 512u
 
 static uint64_t kept_blocks;
 
@@ -206,9 +206,9 @@ START_TEST(keeps_space_free)
 	faults_answer(SYS_fstatfs, small_disk);
 	session_start(_i ? "MEMLINE_KEEP_FREE=1M" : "MEMLINE_KEEP_FREE=auto", NULL);
 	session_initialize();
-	make_events(0, 60 * EVENTS);
+	make_events(0, 30 * EVENTS);
 	ck_assert_int_eq(session_state(), ML_STOPPED);
-	check_balance(60 * EVENTS);
+	check_balance(30 * EVENTS);
 	ck_assert_uint_eq(trace.header->stop, ML_STOP_KEEP_FREE);
 	ck_assert_int_eq(stat(session_trace(), &st), 0);
 	ck_assert_int_le(st.st_size, FREE_BLOCKS * 4096);
@@ -304,7 +304,7 @@ END_TEST
 /* A directory of extents goes on in others. */
 START_TEST(grows_its_directory)
 {
-	unsigned many = 2000000;
+	unsigned many = 1700000;
 
 	session_start(NULL);
 	session_initialize();

@@ -67,6 +67,10 @@ void trace_open(struct trace_file *t, const char *path)
 	struct stat st;
 	int fd = open(path, O_RDONLY);
 
+	free(t->extents);
+	free(t->nodes);
+	if (t->data)
+		munmap((void *)(uintptr_t)t->data, t->bytes);
 	memset(t, 0, sizeof *t);
 	ck_assert_msg(fd >= 0, "%s", path);
 	ck_assert_int_eq(fstat(fd, &st), 0);
@@ -185,13 +189,23 @@ static void add_event(struct list *l, const struct trace_event *e)
 	l->events[l->count++] = *e;
 }
 
-static void decode(const struct ml_piece *p, uint64_t used, struct list *l)
+/* Pieces in EVENTS extents stand at any address. */
+static struct ml_piece head_of(const void *piece)
+{
+	struct ml_piece head;
+
+	memcpy(&head, piece, sizeof head);
+	return head;
+}
+
+static void decode(const void *piece, struct list *l)
 {
 	struct ml_cursor c;
-	struct trace_event now = {.ring = p->ring};
+	struct ml_piece head = head_of(piece);
+	struct trace_event now = {.ring = head.ring};
 	int got;
 
-	ml_cursor_init(&c, p + 1, used);
+	ml_cursor_init(&c, (const char *)piece + sizeof head, ML_PIECE_USED(head.state));
 	while ((got = ml_get(&c, &now.e)) == 1) {
 		if (now.e.record == ML_RECORD_BASE) {
 			now.turn = now.e.turn;
@@ -210,19 +224,21 @@ static void decode(const struct ml_piece *p, uint64_t used, struct list *l)
 }
 
 /* The piece of a ring with the number, if an EVENTS extent holds it whole. */
-static const struct ml_piece *find_piece(const struct trace_file *t, uint32_t ring, uint64_t sequence)
+static const void *find_piece(const struct trace_file *t, uint32_t ring, uint64_t sequence)
 {
 	for (size_t i = 0; i < t->extent_count; i++) {
 		const struct ml_extent *x = &t->extents[i];
-		const struct ml_piece *p;
+		const void *p;
+		struct ml_piece head;
 		if (x->kind != ML_EXTENT_EVENTS || x->id != ring || x->sequence != sequence ||
 		    x->offset + x->length > t->bytes)
 			continue;
 		p = at(t, x->offset, x->length);
-		if (ML_PIECE_SEQUENCE(p->state) != sequence || ML_PIECE_USED(p->state) > x->length - sizeof *p ||
-		    p->checksum != ml_checksum(p + 1, ML_PIECE_USED(p->state)))
+		head = head_of(p);
+		if (ML_PIECE_SEQUENCE(head.state) != sequence || ML_PIECE_USED(head.state) > x->length - sizeof head ||
+		    head.checksum != ml_checksum((const char *)p + sizeof head, ML_PIECE_USED(head.state)))
 			continue;
-		ck_assert_uint_eq(p->ring, ring);
+		ck_assert_uint_eq(head.ring, ring);
 		return p;
 	}
 	return NULL;
@@ -231,7 +247,7 @@ static const struct ml_piece *find_piece(const struct trace_file *t, uint32_t ri
 struct trace_event *trace_ring_events(struct trace_file *t, uint32_t ring, size_t *count)
 {
 	struct list l = {NULL, 0, 0};
-	const struct ml_piece *newest = NULL, *p;
+	const struct ml_piece *newest = NULL;
 
 	for (size_t i = 0; i < t->extent_count; i++)
 		if (t->extents[i].kind == ML_EXTENT_RING && t->extents[i].id == ring)
@@ -239,19 +255,21 @@ struct trace_event *trace_ring_events(struct trace_file *t, uint32_t ring, size_
 	ck_assert_ptr_nonnull(newest);
 	ck_assert_uint_eq(newest->ring, ring);
 	for (uint32_t sequence = 0; sequence < ML_PIECE_SEQUENCE(newest->state); sequence++) {
+		const void *p = find_piece(t, ring, sequence);
 		size_t first = l.count;
-		p = find_piece(t, ring, sequence);
+		struct ml_piece head;
 		if (!p) {
 			t->damaged++;
 			continue;
 		}
-		decode(p, ML_PIECE_USED(p->state), &l);
+		head = head_of(p);
+		decode(p, &l);
 		ck_assert_int_eq(l.events[first].e.record, ML_RECORD_BASE);
-		ck_assert_uint_eq(l.events[first].turn, p->first_turn);
-		ck_assert_uint_eq(l.events[l.count - 1].turn, p->last_turn);
-		ck_assert_uint_eq(l.events[first].tid, p->tid);
+		ck_assert_uint_eq(l.events[first].turn, head.first_turn);
+		ck_assert_uint_eq(l.events[l.count - 1].turn, head.last_turn);
+		ck_assert_uint_eq(l.events[first].tid, head.tid);
 	}
-	decode(newest, ML_PIECE_USED(newest->state), &l);
+	decode(newest, &l);
 	*count = l.count;
 	return l.events;
 }

@@ -30,7 +30,7 @@ struct trace_file {
 	size_t damaged; /* EVENTS extents whose checksum is wrong and that no ring replaces */
 };
 
-/* Maps a trace; its memory stays until the test's process ends. */
+/* Maps a trace. *t is all zero, or a trace that was opened before and is given up. */
 void trace_open(struct trace_file *t, const char *path);
 
 /* The value of the nth META entry with the key, from 0; NULL: there is none. */
