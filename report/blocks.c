@@ -1,15 +1,16 @@
 #include "report/blocks.h"
 
 #include <stdlib.h>
+#include <sys/random.h>
 
 #include "report/memory.h"
 
 #define ROOM_MIN 16u
 
 /* Two rounds of multiply and shift: addresses differ in few bits, and all bits of the result are used. */
-static uint64_t hash(uint64_t address)
+static uint64_t hash(const struct ml_blocks *b, uint64_t address)
 {
-	uint64_t h = address * 0x9e3779b97f4a7c15u;
+	uint64_t h = (address ^ b->secret) * 0x9e3779b97f4a7c15u;
 
 	h = (h ^ h >> 32) * 0xd6e8feb86659fd93u;
 	return h ^ h >> 32;
@@ -42,7 +43,7 @@ static struct ml_block *find(const struct ml_blocks_part *p, uint64_t address, u
 }
 
 /* By half, so that a part is never less than half full. */
-static void grow(struct ml_blocks_part *p)
+static void grow(const struct ml_blocks *b, struct ml_blocks_part *p)
 {
 	struct ml_block *old = p->places;
 	size_t room = p->room;
@@ -51,19 +52,24 @@ static void grow(struct ml_blocks_part *p)
 	p->places = ml_memory_get_table(p->room, sizeof *p->places);
 	for (size_t i = 0; i < room; i++)
 		if (old[i].there)
-			*find(p, old[i].address, hash(old[i].address)) = old[i];
+			*find(p, old[i].address, hash(b, old[i].address)) = old[i];
 	free(old);
 }
 
 bool ml_blocks_put(struct ml_blocks *b, const struct ml_block *block, struct ml_block *old)
 {
-	uint64_t h = hash(block->address);
-	struct ml_blocks_part *p = &b->part[part_of(h)];
+	struct ml_blocks_part *p;
 	struct ml_block *place;
+	uint64_t h;
 	bool replaced;
 
+	while (!b->secret) /* the first block */
+		if (getrandom(&b->secret, sizeof b->secret, 0) < 0)
+			b->secret = 1;
+	h = hash(b, block->address);
+	p = &b->part[part_of(h)];
 	if (p->n + 1 > p->room / 5 * 4)
-		grow(p);
+		grow(b, p);
 	place = find(p, block->address, h);
 	replaced = place->there;
 	if (replaced)
@@ -76,10 +82,10 @@ bool ml_blocks_put(struct ml_blocks *b, const struct ml_block *block, struct ml_
 }
 
 /* Moves blocks that were pushed behind the hole towards their homes, so that searches may stop at the first hole. */
-static void close_hole(struct ml_blocks_part *p, size_t hole)
+static void close_hole(const struct ml_blocks *b, struct ml_blocks_part *p, size_t hole)
 {
 	for (size_t at = after(p, hole); p->places[at].there; at = after(p, at)) {
-		size_t from_home = at - home(p, hash(p->places[at].address));
+		size_t from_home = at - home(p, hash(b, p->places[at].address));
 		size_t from_hole = at - hole;
 		if (from_home > SIZE_MAX / 2)
 			from_home += p->room;
@@ -95,7 +101,7 @@ static void close_hole(struct ml_blocks_part *p, size_t hole)
 
 bool ml_blocks_take(struct ml_blocks *b, uint64_t address, struct ml_block *block)
 {
-	uint64_t h = hash(address);
+	uint64_t h = hash(b, address);
 	struct ml_blocks_part *p = &b->part[part_of(h)];
 	struct ml_block *place;
 
@@ -105,14 +111,14 @@ bool ml_blocks_take(struct ml_blocks *b, uint64_t address, struct ml_block *bloc
 	if (!place->there)
 		return false;
 	*block = *place;
-	close_hole(p, (size_t)(place - p->places));
+	close_hole(b, p, (size_t)(place - p->places));
 	p->n--;
 	return true;
 }
 
 void ml_blocks_prefetch(const struct ml_blocks *b, uint64_t address)
 {
-	uint64_t h = hash(address);
+	uint64_t h = hash(b, address);
 	const struct ml_blocks_part *p = &b->part[part_of(h)];
 
 	if (p->room)

@@ -23,6 +23,7 @@ struct ml_block {
 
 /* All zero: no blocks. */
 struct ml_blocks {
+	uint64_t secret; /* so that no trace can be made of addresses that collide */
 	struct ml_blocks_part {
 		struct ml_block *places;
 		size_t room;
