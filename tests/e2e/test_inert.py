@@ -106,7 +106,7 @@ def test_an_embedded_python_with_objects(python):
 
 # Where the traces go.
 
-ANYBODY = 54321  # a user who owns nothing
+ANYBODY = 1_000_000 + os.getpid()  # a user who owns nothing, another one in each process of pytest
 
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 
