@@ -23,7 +23,6 @@ struct mapping {
 #define DIRECTORY_BYTES 65536u
 #define EARLY_MAX (8u << 20)
 #define NAME_MAX_BYTES 64
-#define MAKING ".new" /* behind the name of a file that holds no trace yet: its process may be killed before it does */
 
 static struct {
 	int fd; /* -1: no file (yet) */
@@ -32,7 +31,7 @@ static struct {
 	ino_t inode;
 	char path[sizeof ml_options.directory + NAME_MAX_BYTES];
 	const char *name; /* in path */
-	char making[sizeof ml_options.directory + NAME_MAX_BYTES + sizeof MAKING];
+	char making[sizeof ml_options.directory + NAME_MAX_BYTES + sizeof ML_UNFINISHED];
 	unsigned image;
 	struct ml_header *header;
 	struct ml_extent *entries; /* the part of the directory that is being filled */
@@ -387,7 +386,7 @@ static void name_file(unsigned image)
 	ml_text_add(&path, ".memline");
 	ml_text_init(&path, file.making, sizeof file.making);
 	ml_text_add(&path, file.path);
-	ml_text_add(&path, MAKING);
+	ml_text_add(&path, ML_UNFINISHED);
 }
 
 /* Opens a file for the first free name PID-STARTTIME-N.memline. No other process can ask for the same names. */

@@ -1,4 +1,5 @@
 /* memline clean: removes old traces. */
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include "report/commands.h"
 #include "report/memory.h"
 #include "report/table.h"
+#include "trace/format.h"
 
 struct arguments {
 	uint64_t older; /* seconds; UINT64_MAX: of any age */
@@ -28,13 +30,13 @@ struct cleaning {
 	int status;
 };
 
-/* Traces are never removed while their process runs, whatever their name says of it in another boot. */
-static void consider(struct cleaning *c, const char *path)
+/* Removes a file if it may go. Never while its process runs, whatever the trace's name says of it in another boot. */
+static void consider(struct cleaning *c, const char *path, const char *trace)
 {
 	struct ml_process_name name;
 	struct stat st;
 
-	if (!ml_process_name(path, &name) || lstat(path, &st) || !S_ISREG(st.st_mode))
+	if (!ml_process_name(trace, &name) || lstat(path, &st) || !S_ISREG(st.st_mode))
 		return;
 	if (c->arguments->older_given &&
 	    (st.st_mtime > c->now || (uint64_t)(c->now - st.st_mtime) < c->arguments->older))
@@ -49,6 +51,29 @@ static void consider(struct cleaning *c, const char *path)
 		puts(path);
 	c->files++;
 	c->bytes += (uint64_t)st.st_blocks * 512;
+}
+
+/* Files in which a trace was to be made belong to no run. */
+static void consider_unfinished(struct cleaning *c, const char *directory)
+{
+	const size_t suffix = sizeof(ML_UNFINISHED) - 1;
+	DIR *dir = opendir(directory);
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir))) {
+		size_t length = strlen(entry->d_name);
+		char *path, *trace;
+
+		if (length < suffix || strcmp(entry->d_name + length - suffix, ML_UNFINISHED))
+			continue;
+		path = ml_memory_print("%s/%s", directory, entry->d_name);
+		trace = ml_memory_text(path, strlen(path) - suffix);
+		consider(c, path, trace);
+		free(trace);
+		free(path);
+	}
+	if (dir)
+		closedir(dir);
 }
 
 /* Marks the newest runs by taking their items' paths away. */
@@ -81,8 +106,9 @@ static int clean(const struct arguments *a)
 	keep_newest(&all, a->keep);
 	for (i = 0; i < all.n; i++)
 		if (all.items[i].path)
-			consider(&c, all.items[i].path);
+			consider(&c, all.items[i].path, all.items[i].path);
 	ml_finds_free(&all);
+	consider_unfinished(&c, a->directory);
 	printf("%" PRIu64 " trace%s%s removed, %s\n", c.files, c.files == 1 ? "" : "s", a->dry_run ? " would be" : "",
 	       ml_table_size(c.bytes, size));
 	return c.status;

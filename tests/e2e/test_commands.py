@@ -392,6 +392,20 @@ def test_clean_leaves_what_runs(python):
     assert run_.traces == []
 
 
+@pytest.mark.few
+def test_clean_removes_what_never_became_a_trace(python, tmp_path):
+    run(tmp_path, python=python)
+    (trace,) = tmp_path.iterdir()
+    left = tmp_path / re.sub(r"^\d+", "4194304", trace.name + ".new")  # no process has this number (proc(5), pid_max)
+    stray = tmp_path / "notes.new"
+    for path in (left, stray):
+        path.write_bytes(b"")
+    assert [each["file"] for each in json.loads(memline("list", "--json", tmp_path))["traces"]] == [str(trace)]
+    assert "0 traces removed" in memline("clean", "--older=1h", tmp_path)
+    assert "1 trace removed" in memline("clean", "--keep=1", tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([trace, stray])
+
+
 def test_usage(tmp_path):
     for arguments in ([], ["none"], ["report", "--none"], ["report", "--top=0"], ["report", "--from=2", "--to=1"],
                       ["report", "--thread=x"], ["report", "--end=soon"], ["list", "--top=x"], ["run"]):
