@@ -49,10 +49,11 @@ MODULES = """
     test_multiprocessing_fork test_multiprocessing_fork.* test_multiprocessing_spawn test_multiprocessing_spawn.*
 """.split()
 
-# Tests that are not run: these wait for a peer outside of a virtual machine.
-IGNORED = ["*VSOCK*"]
+# Tests that are not run since they may hang without the preload too: the first wait for a peer outside of a virtual
+# machine, the others end a subinterpreter's threads under the wrong thread state (3.11, wait_for_thread_shutdown()).
+IGNORED = ["*VSOCK*", "*interpreters.*thread*"]
 
-MODULE_SECONDS = 1200
+MODULE_SECONDS = 900
 TRIES = 3
 TRACE_BYTES = "512M"
 
