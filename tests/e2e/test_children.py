@@ -73,8 +73,10 @@ def test_generations(python):
     """A child of a child of a child, the last of which frees what the first one made."""
     run = run_both(python, """
         import os
+        keep = pid = n = None
         keep = bytes(5_000_000)  # made
         for n in range(3):
+            bytes(100_000 + n)  # each has a trace before it forks
             pid = os.fork()
             if pid:
                 assert os.waitpid(pid, 0)[1] == 0
@@ -194,6 +196,7 @@ def test_exec(python):
     """The second image of a process writes a second trace; the first says that it was replaced."""
     run = run_both(python, """
         import os, sys
+        keep = None
         keep = bytes(100_000)  # made
         if len(sys.argv) < 4:
             os.execv(sys.executable, [sys.executable] + sys.argv + ["again"])

@@ -59,7 +59,7 @@ def test_sigkill_at_any_moment(python, seed):
         time.sleep(chance.uniform(0, 0.1))  # while Python starts
     child.kill()
     run.finish(child, -signal.SIGKILL)
-    if not run.traces:
+    if not [trace for trace in run.traces if trace.endswith(".memline")]:  # a name that it gets when it can be read
         assert seed % 4 == 0
         return
     process = run.process()
