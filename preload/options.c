@@ -77,9 +77,12 @@ static bool take_size(const char *text, uint64_t *value)
 	return !__builtin_mul_overflow(*value, (uint64_t)1 << 10 * (suffix - suffixes + 1), value);
 }
 
+/* In less there is no place for a trace at all. */
+#define LEAST_MAX_BYTES (1u << 20)
+
 static bool take_max_bytes(const char *text)
 {
-	return take_size(text, &ml_options.max_bytes);
+	return take_size(text, &ml_options.max_bytes) && ml_options.max_bytes >= LEAST_MAX_BYTES;
 }
 
 static bool take_keep_free(const char *text)

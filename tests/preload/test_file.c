@@ -165,14 +165,14 @@ START_TEST(stops_at_max_bytes)
 {
 	struct stat st;
 
-	session_start("MEMLINE_MAX_BYTES=600k", NULL);
+	session_start("MEMLINE_MAX_BYTES=1M", NULL);
 	session_initialize();
-	make_events(0, 10 * EVENTS);
+	make_events(0, 15 * EVENTS);
 	ck_assert_int_eq(session_state(), ML_STOPPED);
-	check_balance(10 * EVENTS);
+	check_balance(15 * EVENTS);
 	ck_assert_uint_eq(trace.header->stop, ML_STOP_MAX_BYTES);
 	ck_assert_int_eq(stat(session_trace(), &st), 0);
-	ck_assert_int_le(st.st_size, 600 * 1024);
+	ck_assert_int_le(st.st_size, 1 << 20);
 	ck_assert_uint_gt(count_events(), 1000);
 }
 END_TEST

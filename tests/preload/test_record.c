@@ -1,5 +1,6 @@
 #include <check.h>
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -402,6 +403,30 @@ START_TEST(leaves_errno_alone)
 }
 END_TEST
 
+/* Neither by malloc nor by what calls it: the recorder's memory is its own. */
+START_TEST(allocates_nothing)
+{
+	struct mallinfo2 before, after;
+
+	session_start(NULL);
+	frames_start(FRAMES_VERSIONS);
+	expected_room = 1u << 20;
+	expected = malloc(expected_room * sizeof *expected);
+	before = mallinfo2();
+	for (unsigned i = 0; i < 10000; i++)
+		make((unsigned)any(8));
+	session_initialize();
+	for (unsigned i = 0; i < 100000; i++)
+		make((unsigned)any(8));
+	ml_process_end(0);
+	after = mallinfo2();
+	ck_assert_int_eq(session_state(), ML_RECORDING);
+	ck_assert_uint_eq(after.uordblks, before.uordblks);
+	ck_assert_uint_eq(after.hblkhd, before.hblkhd);
+	ck_assert_uint_eq(after.arena, before.arena);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("record");
@@ -421,6 +446,7 @@ int main(void)
 	tcase_add_test(c, records_the_outermost_layer);
 	tcase_add_test(c, tells_what_is_freed_within_a_free);
 	tcase_add_test(c, leaves_errno_alone);
+	tcase_add_test(c, allocates_nothing);
 	srunner_run_all(r, CK_NORMAL);
 	failed = srunner_ntests_failed(r);
 	srunner_free(r);

@@ -194,6 +194,24 @@ static void *wait_after_event(void *address)
 	return NULL;
 }
 
+/* A thread number that comes back is that of another thread, whose former bearer is gone, though the kernel has the number. */
+START_TEST(takes_over_a_ring_by_its_number)
+{
+	struct ml_thread *t;
+	int tid = (int)syscall(SYS_gettid);
+
+	session_start(NULL);
+	session_initialize();
+	session_alloc(0x100, 1);
+	t = ml_enter(NULL);
+	t->busy = ML_IN_RECORD;
+	ck_assert_ptr_eq(ml_ring_open(tid), t->ring);
+	ck_assert_ptr_ne(ml_ring_open(getppid()), t->ring);
+	t->busy = ML_IN_CALL;
+	ml_leave(t);
+}
+END_TEST
+
 /* Threads that live keep their rings, however many there are. */
 START_TEST(gives_living_threads_rings_of_their_own)
 {
@@ -347,6 +365,7 @@ int main(void)
 	tcase_add_loop_test(c, orders_what_threads_hand_to_each_other, 0, 2);
 	tcase_add_test(c, numbers_turns_upwards);
 	tcase_add_test(c, takes_over_the_rings_of_the_dead);
+	tcase_add_test(c, takes_over_a_ring_by_its_number);
 	tcase_add_test(c, gives_living_threads_rings_of_their_own);
 	tcase_add_loop_test(c, the_ring_wins, 0, 4);
 	tcase_add_test(c, stays_whole_under_signals);

@@ -15,12 +15,15 @@
 #include "tests/preload/session.h"
 
 #define CODES 40
+#define GENERATORS 8
 #define ROOM (1u << 20)   /* frames that the recorder keeps */
 #define BLIND_EVENTS 4096 /* before it looks again */
 
 static struct ml_stack stack;
 static struct code *codes[CODES];
-static struct frame *frames; /* the data stack: frame i is called by frame i - 1 */
+static struct frame *data_stack;         /* where calls get their frames */
+static struct frame generators[GENERATORS]; /* frames that stay where they are, whoever calls them */
+static struct frame *frames[ROOM + 64]; /* those on the stack: frame i is called by frame i - 1 */
 static uint32_t depth;
 static uint64_t random_state = 88172645463325252u;
 
@@ -41,9 +44,9 @@ static void start(unsigned how)
 		snprintf(name, sizeof name, "f%u", i);
 		codes[i] = frames_code("/app/a.py", name, (int)i + 1);
 	}
-	frames = mmap(NULL, (ROOM + 64) * sizeof *frames, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	ck_assert_ptr_ne(frames, MAP_FAILED);
+	data_stack = mmap(NULL, (ROOM + 64) * sizeof *data_stack, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	ck_assert_ptr_ne(data_stack, MAP_FAILED);
 	depth = 0;
 	ck_assert(ml_stack_prepare(&stack));
 }
@@ -56,40 +59,70 @@ static struct code *code_of(const struct frame *f)
 /* The frame goes on to an instruction. */
 static void step(uint32_t index, unsigned instr)
 {
-	struct frame *f = &frames[index];
+	struct frame *f = frames[index];
 
-	if (f->owner)
+	if (f->owner == FRAME_OWNER_SHIM)
 		return;
 	f->index = (int32_t)instr;
 	f->instr = &code_of(f)->bytecode[instr];
 }
 
-/* A call: one frame more, at the address that another one may have had before. */
+/* A call: f is the innermost frame now. */
+static void call(struct frame *f)
+{
+	f->previous = depth ? frames[depth - 1] : NULL;
+	frames[depth++] = f;
+	frames_top = f;
+}
+
+/* A call of a function: its frame lies where another one may have lain before. */
 static void push(struct code *code, unsigned instr)
 {
-	struct frame *f = &frames[depth++];
+	struct frame *f = &data_stack[depth];
 
-	f->previous = depth > 1 ? f - 1 : NULL;
 	f->code = frames_tagged(code);
 	f->owner = 0;
+	call(f);
 	step(depth - 1, instr);
-	frames_top = f;
 }
 
 /* As the interpreter enters itself: a frame that runs no code of the program. */
 static void push_shim(void)
 {
-	push(codes[0], 0);
-	frames[depth - 1].code = 0;
-	frames[depth - 1].instr = NULL;
-	frames[depth - 1].index = -1000;
-	frames[depth - 1].owner = FRAME_OWNER_SHIM;
+	struct frame *f = &data_stack[depth];
+
+	*f = (struct frame){.index = -1000, .owner = FRAME_OWNER_SHIM};
+	call(f);
+}
+
+static bool is_running(const struct frame *f)
+{
+	for (uint32_t i = 0; i < depth; i++)
+		if (frames[i] == f)
+			return true;
+	return false;
+}
+
+/* A generator goes on, mostly where it was: its caller may be another one than before. */
+static void resume(unsigned generator)
+{
+	struct frame *f = &generators[generator];
+
+	if (is_running(f))
+		return;
+	if (!f->code) {
+		f->code = frames_tagged(codes[generator]);
+		f->owner = 1;
+	}
+	call(f);
+	if (!f->instr || any(4) == 0)
+		step(depth - 1, any(64));
 }
 
 static void pop(uint32_t count)
 {
 	depth -= count;
-	frames_top = depth ? &frames[depth - 1] : NULL;
+	frames_top = depth ? frames[depth - 1] : NULL;
 }
 
 static void push_many(uint32_t count)
@@ -123,9 +156,9 @@ static uint32_t brute_force(void)
 	for (uint32_t i = 0; i < depth; i++) {
 		if (i == ML_STACK_NODES)
 			parent = deeper(parent);
-		if (frames[i].owner)
+		if (frames[i]->owner == FRAME_OWNER_SHIM)
 			continue;
-		leaf = node_of(parent, &frames[i]);
+		leaf = node_of(parent, frames[i]);
 		if (i < ML_STACK_NODES)
 			parent = leaf;
 	}
@@ -143,13 +176,16 @@ static void check(unsigned long number)
 /* One thing that a program does between two events. */
 static void change(uint32_t deepest)
 {
-	uint32_t what = any(16);
+	uint32_t what = any(20);
 
 	if (!depth || (what < 6 && depth < deepest)) {
 		push_many(1);
 	} else if (what == 6 && depth + 1 < deepest) {
 		push_shim();
 		push_many(1);
+	} else if (what >= 16) {
+		if (depth < deepest)
+			resume(any(GENERATORS));
 	} else if (what < 10) {
 		pop(1 + any(what == 7 && any(8) == 0 ? depth : depth < 3 ? depth : 3));
 		if (depth)
@@ -208,13 +244,13 @@ START_TEST(trusts_far_callers_for_a_while)
 	start(FRAMES_VERSIONS);
 	push_many(1000);
 	check(0);
-	step(1000 - ML_STACK_VERIFIED - 1, 63 - (unsigned)frames[1000 - ML_STACK_VERIFIED - 1].index);
+	step(1000 - ML_STACK_VERIFIED - 1, 63 - (unsigned)frames[1000 - ML_STACK_VERIFIED - 1]->index);
 	ck_assert_uint_ne(ml_stack_python(&stack), brute_force());
 	for (unsigned i = 0; i < ML_STACK_WHOLE; i++)
 		ml_stack_python(&stack);
 	check(1);
 	/* One frame nearer it is seen at once. */
-	step(1000 - ML_STACK_VERIFIED, 63 - (unsigned)frames[1000 - ML_STACK_VERIFIED].index);
+	step(1000 - ML_STACK_VERIFIED, 63 - (unsigned)frames[1000 - ML_STACK_VERIFIED]->index);
 	check(2);
 }
 END_TEST
@@ -229,7 +265,7 @@ START_TEST(folds_what_is_deeper_than_4096)
 	ck_assert_uint_eq(bottom, brute_force());
 	push(codes[1], 5);
 	leaf = ml_stack_python(&stack);
-	ck_assert_uint_eq(leaf, node_of(deeper(bottom), &frames[ML_STACK_NODES]));
+	ck_assert_uint_eq(leaf, node_of(deeper(bottom), frames[ML_STACK_NODES]));
 	push_many(20);
 	push(codes[1], 5);
 	ck_assert_uint_eq(ml_stack_python(&stack), leaf); /* the same frame, however deep */
@@ -278,7 +314,7 @@ START_TEST(bears_a_chain_that_cannot_grow)
 	push_many(128);
 	check(0);
 	pop(5);
-	step(depth - 1, 63 - (unsigned)frames[depth - 1].index);
+	step(depth - 1, 63 - (unsigned)frames[depth - 1]->index);
 	push_many(10);
 	ml_tree_code(codes[0]);
 	leaf = brute_force();
