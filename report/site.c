@@ -181,8 +181,11 @@ char *ml_site_file(const char *cwd, const char *file)
 static bool is_folded_name(const char *name, size_t bytes)
 {
 	static const char *const names[] = {"<lambda>", "<listcomp>", "<dictcomp>", "<setcomp>", "<genexpr>"};
+	static const char parameters[] = "<generic parameters of "; /* from 3.12: the scope of a def f[T] or class C[T] */
 	size_t i;
 
+	if (bytes > sizeof(parameters) && !memcmp(name, parameters, sizeof(parameters) - 1))
+		return true;
 	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (bytes == strlen(names[i]) && !memcmp(name, names[i], bytes))
 			return true;

@@ -4,8 +4,8 @@
  * A node's *anchor* is the innermost frame on its stack whose file is in scope. Own numbers go to the anchor alone, so
  * that they add up; inclusive ones go to every line on the stack, once however often the line is on it.
  *
- * Code that has no name of its own (lambdas, comprehensions, generator expressions) is folded into the function around
- * it.
+ * Code that has no name of its own (lambdas, comprehensions, generator expressions, lists of type parameters) is folded
+ * into the function around it.
  */
 #ifndef ML_REPORT_SITE_H
 #define ML_REPORT_SITE_H

@@ -228,6 +228,9 @@ START_TEST(test_folding_by_names)
 		{"f.<locals>.g", 50, 9, "f.<locals>.g", 50},
 		{"f.<locals>.g.<locals>.<dictcomp>", 51, 1, "f.<locals>.g", 50},
 		{"<lambda>.<locals>.<lambda>", 60, 1, "<module>", 1},
+		{"f.<locals>.<generic parameters of g>", 50, 1, "f", 50}, /* what is around it was not seen */
+		{"<generic parameters of C>", 70, 1, "<module>", 1},
+		{"f.<locals>.g.<locals>.<generic parameters of h>", 52, 1, "f.<locals>.g", 50},
 	};
 	struct build_ring *ring = build_ring(b, 1);
 	struct ml_reading r;
