@@ -16,6 +16,8 @@
 #include "preload/file.h"
 #include "preload/options.h"
 #include "preload/process.h"
+#include "preload/record.h"
+#include "preload/ring.h"
 #include "tests/preload/faults.h"
 #include "tests/preload/session.h"
 #include "tests/preload/trace_file.h"
@@ -343,6 +345,33 @@ START_TEST(survives_a_kill_at_any_moment)
 }
 END_TEST
 
+/* The piece that could not be appended stays in the ring, and is not tried again: it would be there twice. */
+START_TEST(appends_nothing_after_it_has_failed)
+{
+	struct ml_thread *t;
+	unsigned made = 0;
+
+	session_start(NULL);
+	session_initialize();
+	make_events(0, 1);
+	faults_install(SYS_pwrite64, -1);
+	while (ml_thread.ring->at <= ml_thread.ring->full)
+		made++, make_events(made, made + 1);
+	faults_set(SYS_pwrite64, 1, EIO);
+	t = ml_enter(NULL);
+	ml_record_realloc_begin(t, ML_DOMAIN_C, t, NULL);
+	ck_assert_int_eq(session_state(), ML_STOPPED);
+	ml_record_realloc_end(t, ML_OUTCOME_DONE, t, 1);
+	ml_leave(t);
+	ck_assert_uint_eq(faults_seen(), 1);
+	ck_assert_uint_eq(count_events(), made + 1);
+	ck_assert_uint_eq(trace_count_extents(&trace, ML_EXTENT_EVENTS), 1);
+	ck_assert_uint_eq(dropped(), 2);
+	ck_assert_uint_eq(trace.header->stop, ML_STOP_WRITE);
+	ck_assert_int_eq(trace.header->stop_errno, EIO);
+}
+END_TEST
+
 /* The first calls of these are made to fail, one in each test. There are more than so many. */
 static const struct fault {
 	int number;
@@ -410,6 +439,7 @@ int main(void)
 	tcase_add_loop_test(c, does_without_a_mapping, 0, 2);
 	tcase_add_test(c, grows_its_directory);
 	tcase_add_loop_test(c, survives_a_kill_at_any_moment, 0, 20);
+	tcase_add_test(c, appends_nothing_after_it_has_failed);
 	tcase_add_loop_test(c, bears_a_failing_call, 0, FAULTS_IN_ALL);
 	srunner_run_all(r, CK_NORMAL);
 	failed = srunner_ntests_failed(r);
