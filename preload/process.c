@@ -132,8 +132,11 @@ bool ml_process_new_module_at(uintptr_t address)
    loaded or unloaded in the child that lock was free, and ml_process_new_modules() is called for that very reason. */
 void ml_process_poll_modules(void)
 {
-	if (!ml_process.forked && ml_symbols_changed(&ml_process.loader_seen))
-		ml_process_new_modules();
+	if (ml_process.forked || atomic_exchange(&asking_loader, true))
+		return;
+	if (ml_symbols_changed(&ml_process.loader_seen))
+		ml_modules_refresh(&ml_process.modules, ml_tree_module, NULL);
+	atomic_store(&asking_loader, false);
 }
 
 static uint64_t clock_ns(clockid_t clock)
