@@ -76,8 +76,8 @@ static bool is_ours(int fd)
 	return !ml_sys_fstat(fd, &st) && st.st_dev == file.device && st.st_ino == file.inode;
 }
 
-/* The descriptor, opened again by name where the program has closed or reused its number. -1: the file is gone, or it is
-   that of the process that has forked this one. */
+/* The descriptor, opened again by name where the program has closed or reused its number. -1: the file is gone, or it
+   is that of the process that has forked this one. */
 static int descriptor(void)
 {
 	int fd;

@@ -154,9 +154,9 @@ static const char *next_argument(const char *at, const char *end)
 }
 
 /*
- * The letter of an option of the interpreter that says how to go on: 'c' or 'm', which end the options, or 'W' or 'X' where
- * the next argument is its value; 0 if there is none. Letters may be joined (-Ic); behind one that takes a value that value
- * may stand (-Wc).
+ * The letter of an option of the interpreter that says how to go on: 'c' or 'm', which end the options, or 'W' or 'X'
+ * where the next argument is its value; 0 if there is none. Letters may be joined (-Ic); behind one that takes a value
+ * that value may stand (-Wc).
  */
 static char deciding_letter(const char *option)
 {
@@ -228,7 +228,8 @@ static bool beside(const char *a, const char *b)
 	return a_end && b_end && a_end - a == b_end - b && !memcmp(a, b, (size_t)(a_end - a));
 }
 
-/* Takes ".", ".." and doubled slashes out of an absolute path, in place: the names that code objects have are judged so. */
+/* Takes ".", ".." and doubled slashes out of an absolute path, in place: the names that code objects have are judged
+   so. */
 static void tidy(char *path)
 {
 	const char *at = path;

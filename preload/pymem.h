@@ -2,8 +2,8 @@
  * CPython's own allocators: the three PyMem domains, and the arenas behind its small objects.
  *
  * The hooks are installed before the interpreter starts. While it starts it may replace them (PYTHONMALLOC, -X dev), so
- * until it is up each C hook in the thread that starts it looks whether they are still there. Not those in other threads:
- * CPython may be replacing them at that very moment.
+ * until it is up each C hook in the thread that starts it looks whether they are still there. Not those in other
+ * threads: CPython may be replacing them at that very moment.
  */
 #ifndef ML_PRELOAD_PYMEM_H
 #define ML_PRELOAD_PYMEM_H

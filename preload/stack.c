@@ -193,8 +193,9 @@ static uint32_t walk_whole(struct ml_stack *s, const void *top)
 }
 
 /*
- * Where the stack and the chain part: the index of the uppermost link whose frame is still on the stack, among the reach
- * uppermost; above gets the frames on top of it, innermost first, and *pushed their number. NONE: further away than that.
+ * Where the stack and the chain part: the index of the uppermost link whose frame is still on the stack, among the
+ * reach uppermost; above gets the frames on top of it, innermost first, and *pushed their number. NONE: further away
+ * than that.
  */
 static inline __attribute__((always_inline)) uint32_t meet(const struct ml_stack *s, const void *top, uint32_t reach,
 							    const void **above, uint32_t *pushed)

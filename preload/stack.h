@@ -56,7 +56,8 @@ uint32_t ml_stack_python(struct ml_stack *s);
 /* parent with the native frame that called the allocator on top. */
 uint32_t ml_stack_caller(struct ml_stack *s, uint32_t parent, const void *caller);
 
-/* Makes a stack, all zero at first, ready for another thread. What was learnt stays, but not the chain. False: no memory. */
+/* Makes a stack, all zero at first, ready for another thread. What was learnt stays, but not the chain. False: no
+   memory. */
 bool ml_stack_prepare(struct ml_stack *s);
 
 /* Forgets everything: there is another tree. */

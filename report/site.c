@@ -181,7 +181,8 @@ char *ml_site_file(const char *cwd, const char *file)
 static bool is_folded_name(const char *name, size_t bytes)
 {
 	static const char *const names[] = {"<lambda>", "<listcomp>", "<dictcomp>", "<setcomp>", "<genexpr>"};
-	static const char parameters[] = "<generic parameters of "; /* from 3.12: the scope of a def f[T] or class C[T] */
+	/* From 3.12: the scope of a def f[T] or class C[T]. */
+	static const char parameters[] = "<generic parameters of ";
 	size_t i;
 
 	if (bytes > sizeof(parameters) && !memcmp(name, parameters, sizeof(parameters) - 1))

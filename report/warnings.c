@@ -51,8 +51,8 @@ static const char *const stop_texts[] = {
 #undef X
 };
 
-/* The events of stacks that the mark stands in. The recorder notes it only when it makes such a stack, not at each event
-   that has one. */
+/* The events of stacks that the mark stands in. The recorder notes it only when it makes such a stack, not at each
+   event that has one. */
 static uint64_t count_cut(const struct ml_trace *t, const struct ml_fold *fold, enum ml_mark mark)
 {
 	bool *cut = ml_memory_get(fold->nodes_n, sizeof(*cut));

@@ -36,7 +36,8 @@
 #define ML_MAGIC "memline\n"
 #define ML_BYTE_ORDER 0x01020304u
 
-/* Behind the name of a file in which a trace is being made. Such a file says nothing; where its process dies it stays. */
+/* Behind the name of a file in which a trace is being made. Such a file says nothing; where its process dies it
+   stays. */
 #define ML_UNFINISHED ".new"
 
 /* The recorder's own counters, kept in the header so that no failure goes unsaid. X(NAME, what it counts). */

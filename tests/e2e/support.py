@@ -27,8 +27,10 @@ BYTES = 33
 
 
 def around_bytearray(python):
-    """What it puts around the data of a bytearray that was made in one go: the object and a NUL; since 3.15 the data are
-    a bytes object of their own."""
+    """What it puts around the data of a bytearray that was made in one go: the object and a NUL.
+
+    Since 3.15 the data are a bytes object of their own.
+    """
     return 64 + BYTES if python.version >= (3, 15) else 56 + 1
 
 

@@ -94,7 +94,8 @@ static void add_filter(const int *numbers, unsigned count)
 
 	ck_assert_uint_eq(start >> 32, end >> 32);
 	for (unsigned i = 0; i < count; i++) {
-		code[program.len++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)numbers[i], 0, 1);
+		code[program.len++] =
+			(struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)numbers[i], 0, 1);
 		code[program.len++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP);
 	}
 	code[program.len++] = (struct sock_filter)ALLOW;

@@ -109,7 +109,8 @@ static const struct row {
 	{{PYTHON, "--check-hash-based-pycs", "never", "/app/main.py"}, "/usr", "file:/app/main.py", "/app"},
 	{{PYTHON, "--", "/app/main.py"}, "/usr", "file:/app/main.py", "/app"},
 	{{PYTHON, "-X"}, "/usr", "stdin", "/usr"},
-	/* A console script, which lies beside the interpreter, is not the user's code; what it runs is where it was started. */
+	/* A console script, which lies beside the interpreter, is not the user's code; what it runs is where it was
+	   started. */
 	{{"/opt/venv/bin/python", "/opt/venv/bin/gunicorn", "app:app"}, "/usr", "file:/opt/venv/bin/gunicorn", "/usr"},
 	{{"python", "main.py"}, "/usr", "file:main.py", "/usr"},
 	/* A worker of Azure Functions. */

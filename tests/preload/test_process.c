@@ -266,9 +266,10 @@ static const struct {
 	int number;
 	unsigned nth;
 } interrupted[] = {
-	{SYS_pwrite64, 1},  {SYS_pwrite64, 2},   {SYS_pwrite64, 3}, {SYS_pwrite64, 8},  {SYS_pwrite64, 9} , {SYS_fallocate, 1},
-	{SYS_fallocate, 2}, {SYS_fallocate, 3},  {SYS_mmap, 1},     {SYS_mmap, 3},      {SYS_mmap, 6},      {SYS_mmap, 7},
-	{SYS_mmap, 8},      {SYS_openat, 1},     {SYS_fstatfs, 1},  {SYS_prlimit64, 4}, {SYS_prlimit64, 9},
+	{SYS_pwrite64, 1},  {SYS_pwrite64, 2},  {SYS_pwrite64, 3},  {SYS_pwrite64, 8},  {SYS_pwrite64, 9},
+	{SYS_fallocate, 1}, {SYS_fallocate, 2}, {SYS_fallocate, 3}, {SYS_mmap, 1},      {SYS_mmap, 3},
+	{SYS_mmap, 6},      {SYS_mmap, 7},      {SYS_mmap, 8},      {SYS_openat, 1},    {SYS_fstatfs, 1},
+	{SYS_prlimit64, 4}, {SYS_prlimit64, 9},
 };
 
 START_TEST(forks_in_the_middle_of_the_recorder)

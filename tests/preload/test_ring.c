@@ -25,7 +25,8 @@ static pthread_barrier_t together;
 
 /*
  * Blocks as an allocator gives them: an address that was freed by one thread is soon another's. Taking and giving back
- * synchronise, as every allocator's own locking does; the record of the free comes before, that of the allocation after.
+ * synchronise, as every allocator's own locking does; the record of the free comes before, that of the allocation
+ * after.
  */
 static void *exchange(void *seed)
 {
@@ -194,7 +195,8 @@ static void *wait_after_event(void *address)
 	return NULL;
 }
 
-/* A thread number that comes back is that of another thread, whose former bearer is gone, though the kernel has the number. */
+/* A thread number that comes back is that of another thread, whose former bearer is gone, though the kernel has the
+   number. */
 START_TEST(takes_over_a_ring_by_its_number)
 {
 	struct ml_thread *t;
@@ -260,7 +262,8 @@ static bool die_in_append(const long a[6], long *result)
 	return true;
 }
 
-/* What was appended, or a part of it, is in the ring as well: the ring counts, so that nothing is lost or there twice. */
+/* What was appended, or a part of it, is in the ring as well: the ring counts, so that nothing is lost or there
+   twice. */
 START_TEST(the_ring_wins)
 {
 	size_t count, extents;

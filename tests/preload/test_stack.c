@@ -238,7 +238,8 @@ START_TEST(matches_on_deep_stacks)
 }
 END_TEST
 
-/* A caller far below that others hide is trusted to be where it was, for 64 events; the innermost frame is always true. */
+/* A caller far below that others hide is trusted to be where it was, for 64 events; the innermost frame is always
+   true. */
 START_TEST(trusts_far_callers_for_a_while)
 {
 	start(FRAMES_VERSIONS);
@@ -334,7 +335,8 @@ START_TEST(bears_a_chain_that_cannot_grow)
 }
 END_TEST
 
-/* In a loop of exec each code object may lie where the one before it did, with its line table, and run in the same frame. */
+/* In a loop of exec each code object may lie where the one before it did, with its line table, and run in the same
+   frame. */
 START_TEST(tells_code_that_takes_anothers_place)
 {
 	struct code *exec, *other;
