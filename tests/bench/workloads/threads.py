@@ -1,18 +1,34 @@
-"""Four threads with buffers and dictionaries, compressing outside of the interpreter's lock."""
+"""Four threads: buffers and dictionaries under the interpreter's lock, compression and digests outside of it."""
+import hashlib
 import sys
 import threading
 import zlib
 
-
-def work(rounds):
-    table = {}
-    for i in range(rounds):
-        buffer = bytearray(b"memory" * 2000)
-        table[i % 500] = zlib.compress(bytes(buffer), 1), {"i": i, "text": "x" * (i % 100)}
+THREADS = 4
+TEXT = b"".join(b"%d sheep, " % i for i in range(4000))
 
 
-threads = [threading.Thread(target=work, args=(int(float(sys.argv[1]) * 1500),)) for _ in range(4)]
-for thread in threads:
+def pack(number):
+    page = bytearray(TEXT)
+    page[number % len(page)] = number & 255
+    packed = zlib.compress(page, 1)
+    return len(packed) + zlib.decompressobj().decompress(packed)[number % 1000] + hashlib.sha1(page).digest()[0]
+
+
+def index(number):
+    table = {"key %d" % i: (i, [str(i * number)]) for i in range(500)}
+    parts = [bytearray(30 + i % 200) for i in range(400)]
+    return len(table) + len(parts[number % 400])
+
+
+def work(thread, rounds):
+    results[thread] = sum(pack(number + thread) + index(number) for number in range(rounds))
+
+
+results = [0] * THREADS
+crew = [threading.Thread(target=work, args=(i, int(float(sys.argv[1]) * 700))) for i in range(THREADS)]
+for thread in crew:
     thread.start()
-for thread in threads:
+for thread in crew:
     thread.join()
+print("checksum", *results)

@@ -1,0 +1,38 @@
+"""About a million objects of many kinds that stay alive; half of them are dropped and made anew, three times."""
+import collections
+import sys
+
+Range = collections.namedtuple("Range", "first last")
+
+
+class Item:
+    def __init__(self, number):
+        self.number = number
+        self.title = "item %d" % number
+
+
+class Slot:
+    __slots__ = "left", "right"
+
+    def __init__(self, number):
+        self.left = number * 3
+        self.right = float(number)
+
+
+def record(number):
+    number += 1000
+    return [
+        Item(number), Slot(number), Range(number, number * 2), {"n": number, "t": str(number), "l": [number]},
+        {number, number + 1}, frozenset((number, str(number))), (number * 7, number / 3), [number + i for i in range(5)],
+        bytes(number % 100), bytearray(20 + number % 600), lambda: number, complex(number, 1), 1 << 30 + number % 150,
+        slice(number, number + 9), memoryview(b"memory")[number % 5:], range(number, number * 2),
+    ]
+
+
+records = int(float(sys.argv[1]) * 30000)
+kept, sizes = [], []
+for _ in range(3):
+    kept += [record(number) for number in range(len(kept), records)]
+    sizes.append(len(kept))
+    del kept[::2]
+print("checksum", *sizes, sum(len(each) for each in kept))

@@ -1,0 +1,33 @@
+"""asyncio: thousands of short tasks that hand each other small buffers, so that the stack changes with every event."""
+import asyncio
+import sys
+
+TASKS = 1000
+
+
+async def send(queue, number):
+    for i in range(4):
+        await queue.put(bytearray(100 + (number + i) % 100))
+        await asyncio.sleep(0)
+
+
+async def receive(queue, count):
+    size = 0
+    for _ in range(count):
+        part = await queue.get()
+        size += len(bytes(part) + b"end")
+    return size
+
+
+async def batch():
+    queue = asyncio.Queue(50)
+    reader = asyncio.ensure_future(receive(queue, TASKS * 4))
+    await asyncio.gather(*[send(queue, number) for number in range(TASKS)])
+    return await reader
+
+
+async def main(batches):
+    return sum([await batch() for _ in range(batches)])
+
+
+print("checksum", asyncio.run(main(max(1, int(float(sys.argv[1]) * 45)))))
