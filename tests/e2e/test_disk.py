@@ -204,10 +204,24 @@ def test_the_largest_trace(python, bound):
     assert process.totals["dropped_events"] == counted(process, "events after recording had stopped") > 0
 
 
-@pytest.mark.parametrize("bound", ["0", "1", "1k", "100k"])
-def test_a_bound_that_leaves_no_room(python, bound):
-    run = run_both(python, MANY, env={"MEMLINE_MAX_BYTES": bound})
-    assert run.traces == []
+@pytest.mark.few
+def test_children_of_a_process_that_is_no_longer_recorded(python):
+    """The bound is one for each trace: a child has its own."""
+    run = run_both(python, MORE + """
+import os
+for _ in range(3):
+    pid = os.fork()
+    if not pid:
+        small = bytes(100_000)  # in_child
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+""", env={"MEMLINE_MAX_BYTES": "1M"})
+    parent, *children = run.report()
+    assert parent.totals["dropped_events"] > 0
+    assert len(children) == 3
+    for child in children:
+        assert child.totals["dropped_events"] == 0
+        assert 0 <= child.rows["in_child"].live - (100_000 + BYTES) <= 200
 
 
 NODES = """

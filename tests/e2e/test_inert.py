@@ -221,6 +221,31 @@ def test_a_directory_that_cannot_be_written(public, default_folder):
 
 
 @needs_root
+def test_rights_that_are_given_up(python):
+    """The trace is open by then. A child cannot make one of its own, and does as it would bare."""
+    run = run_both(python, f"""
+        import os
+        keep = [None] * 3
+        keep[0] = bytes(100_000)  # before
+        os.setgroups([])
+        os.setgid({ANYBODY})
+        os.setuid({ANYBODY})
+        keep[1] = [bytes(1000) for _ in range(30_000)]  # behind
+        pid = os.fork()
+        if not pid:
+            keep[2] = [bytes(1000) for _ in range(30_000)]  # in_child
+            os._exit(3)
+        print(os.waitpid(pid, 0)[1] >> 8)
+    """)
+    assert run.stdout == "3\n"
+    process = run.process()
+    assert process.totals["dropped_events"] == 0
+    assert process.rows["before"].live == 100_000 + BYTES
+    assert process.rows["behind"].live >= 30_000 * (1000 + BYTES)
+    assert process.rows["in_child"].allocations == 0
+
+
+@needs_root
 def test_a_program_with_more_rights_than_its_user(public, default_folder):
     """AT_SECURE: the loader leaves out preloads that are named by a path, and the environment is not to be trusted."""
     python = os.path.join(public, "python")
@@ -317,6 +342,7 @@ NONSENSE = [
     ("OBJECTS", "maybe"), ("OBJECTS", ""), ("OBJECTS", "ON"), ("NATIVE", "yes"), ("SAMPLE", "-1"), ("SAMPLE", "some"),
     ("OCCURRENCES", "never"), ("LOG", "often"), ("MAX_BYTES", "-4G"), ("MAX_BYTES", "4GB"), ("MAX_BYTES", "k"),
     ("MAX_BYTES", "99999999999999999999"), ("MAX_BYTES", "17179869184G"), ("MAX_BYTES", "0x10"), ("SCOPE", ""),
+    ("MAX_BYTES", "0"), ("MAX_BYTES", "1000k"),  # no trace would have place
     ("KEEP_FREE", "much"), ("KEEP_FREE", "1.5G"), ("MAX_NODES", "0"), ("MAX_NODES", "1T"), ("MAX_NODES", " 5"),
 ]
 

@@ -296,7 +296,7 @@ int hazards_vfork(size_t n, const char *program)
 	return WEXITSTATUS(status);
 }
 
-/* Idle threads: each allocates once, then waits until it may end. */
+/* Idle threads on the smallest of stacks: each allocates once, then waits until it may end. */
 static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
 static pthread_t idle[4096];
 static int idle_ready;
@@ -318,7 +318,7 @@ int hazards_idle_start(int threads)
 	int n = 0;
 
 	pthread_attr_init(&small);
-	pthread_attr_setstacksize(&small, 65536);
+	pthread_attr_setstacksize(&small, (size_t)sysconf(_SC_THREAD_STACK_MIN));
 	pthread_mutex_lock(&gate);
 	while (n < threads && n < (int)(sizeof idle / sizeof *idle) &&
 	       !pthread_create(&idle[n], &small, wait_idle, NULL))
