@@ -1,5 +1,7 @@
-"""Gives every test that asks for `python` each interpreter in turn, or, if it is marked `few`, a few of them."""
+"""Gives every test that asks for `python` each interpreter in turn, or, if it is marked `few`, a few of them, or, if it is
+marked `since(3, 12)`, those of that version and later."""
 import interpreters
+import pytest
 
 # The ways in which CPython keeps its frames: as objects, as structs found by way of the C stack, as structs of the
 # thread.
@@ -8,6 +10,7 @@ FEW = ((3, 8), (3, 11), (3, 13))
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "few: runs under an interpreter of each kind, not under all")
+    config.addinivalue_line("markers", "since(major, minor): runs under interpreters that are not older")
 
 
 def few(found):
@@ -15,9 +18,16 @@ def few(found):
     return [kinds[kind] for kind in FEW if kind in kinds] or found[-1:]
 
 
+def since(found, oldest):
+    none = pytest.param(None, marks=pytest.mark.skip(reason="no CPython that is new enough is here"))
+    return [each for each in found if each.version >= oldest] or [none]
+
+
 def pytest_generate_tests(metafunc):
     if "python" in metafunc.fixturenames:
         found = interpreters.find()
+        if metafunc.definition.get_closest_marker("since"):
+            found = since(found, metafunc.definition.get_closest_marker("since").args)
         if metafunc.definition.get_closest_marker("few"):
             found = few(found)
         metafunc.parametrize("python", found, ids=repr, scope="session")
