@@ -13,10 +13,9 @@ dir=$1
 shift
 project=$(cd "$(dirname "$0")/../.." && pwd)
 
-mount --rbind /dev "$dir/dev" # with pts and shm
-for each in /proc /tmp "$project"; do
+for each in /proc /dev /tmp "$project"; do
 	mkdir -p "$dir$each"
-	mount --bind "$each" "$dir$each"
+	mount --rbind "$each" "$dir$each" # with what is mounted in there
 done
 # shellcheck disable=SC2016 # for the shell inside
 exec chroot "$dir" /bin/sh -c 'cd "$0" && exec "$@"' "$PWD" "$@"

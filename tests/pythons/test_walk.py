@@ -17,16 +17,25 @@ TORTURES = ["test_generators", "test_coroutines", "test_asyncgen", "test_gc", "t
 
 @pytest.fixture(scope="session")
 def walker(tmp_path_factory):
-    """The preloaded walker, in a folder that a chroot sees too."""
-    built = str(tmp_path_factory.mktemp("walker") / "walker.so")
-    subprocess.run(["gcc", "-std=c11", "-D_GNU_SOURCE", "-O2", "-g", "-fPIC", "-shared", "-fvisibility=hidden",
-                    "-fno-builtin", "-I.", "-o", built] + SOURCES + ["-ldl", "-lpthread"], cwd=PROJECT, check=True)
-    return built
+    """python -> the preloaded walker, in a folder that a chroot sees too. The compiler of the system is taken, if it has
+    one: its C library may be older than ours."""
+    found = {}
+
+    def get(python):
+        if python.chroot not in found:
+            built = str(tmp_path_factory.mktemp("walker") / "walker.so")
+            subprocess.run([*(python.prefix if python.which("gcc") else []), "gcc", "-std=c11", "-D_GNU_SOURCE", "-O2", "-g",
+                            "-fPIC", "-shared", "-fvisibility=hidden", "-fno-builtin", "-I.", "-o", built, *SOURCES,
+                            "-ldl", "-lpthread"], cwd=PROJECT, check=True)
+            found[python.chroot] = built
+        return found[python.chroot]
+
+    return get
 
 
 def run(python, walker, arguments, seconds=300, **environment):
     """Runs the interpreter under the walker; returns its output, and fails where it does not exit with 0."""
-    variables = dict(environment, LD_PRELOAD=walker)
+    variables = dict(environment, LD_PRELOAD=walker(python))
     command = python.prefix + ["env"] + ["%s=%s" % each for each in variables.items()] + [python.path] + arguments
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                           timeout=seconds, cwd=PROJECT)
