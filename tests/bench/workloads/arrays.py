@@ -14,6 +14,9 @@ def smooth(length, rounds):
     return total
 
 
-scale = float(sys.argv[1])
-total = smooth(50, int(scale * 120000)) + smooth(5000, int(scale * 15000)) + smooth(400000, int(scale * 100))
-print("checksum %.6f" % total)
+def main(scale):
+    return smooth(50, int(scale * 120000)) + smooth(5000, int(scale * 15000)) + smooth(400000, int(scale * 100))
+
+
+if __name__ == "__main__":
+    print("checksum", main(float(sys.argv[1])))

@@ -14,9 +14,14 @@ def orbit(steps):
     return x + y
 
 
-ways, end = 0, 0.0
-for _ in range(max(1, int(float(sys.argv[1]) * 70))):
-    for _ in range(8):
-        ways += paths(7, 6)
-    end += orbit(1500)
-print("checksum %d %.9f" % (ways, end))
+def main(scale):
+    ways, end = 0, 0.0
+    for _ in range(max(1, int(scale * 70))):
+        for _ in range(8):
+            ways += paths(7, 6)
+        end += orbit(1500)
+    return "%d %.9f" % (ways, end)
+
+
+if __name__ == "__main__":
+    print("checksum", main(float(sys.argv[1])))

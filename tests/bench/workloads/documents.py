@@ -20,5 +20,10 @@ def round_trip(document):
     return len(text) + len(json.dumps(back, indent=2))
 
 
-orders = [order(number) for number in range(60)]
-print("checksum", sum(round_trip(orders) for _ in range(max(1, int(float(sys.argv[1]) * 420)))))
+def main(scale):
+    orders = [order(number) for number in range(60)]
+    return sum(round_trip(orders) for _ in range(max(1, int(scale * 420))))
+
+
+if __name__ == "__main__":
+    print("checksum", main(float(sys.argv[1])))

@@ -1,7 +1,7 @@
 """Small objects, made and dropped as fast as CPython can, 34 frames deep: what a parser or serializer does all day."""
 import sys
 
-LEVELS = 31
+LEVELS = 29
 
 
 class Token:
@@ -66,4 +66,9 @@ def descend(levels, rounds):
     return descend(levels - 1, rounds) if levels else work(rounds)
 
 
-print("checksum", descend(LEVELS, int(float(sys.argv[1]) * 2700)))
+def main(scale):
+    return descend(LEVELS, int(scale * 2700))
+
+
+if __name__ == "__main__":
+    print("checksum", main(float(sys.argv[1])))

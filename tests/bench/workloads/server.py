@@ -30,10 +30,16 @@ def ask(port, number):
     return answer.status + sum(squares)
 
 
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-thread.start()
-print("checksum", sum(ask(server.server_port, number) for number in range(int(float(sys.argv[1]) * 1600))))
-server.shutdown()
-thread.join()
-server.server_close()
+def main(scale):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    answers = sum(ask(server.server_port, number) for number in range(int(scale * 1600)))
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    return answers
+
+
+if __name__ == "__main__":
+    print("checksum", main(float(sys.argv[1])))

@@ -26,8 +26,13 @@ async def batch():
     return await reader
 
 
-async def main(batches):
-    return sum([await batch() for _ in range(batches)])
+async def batches(count):
+    return sum([await batch() for _ in range(count)])
 
 
-print("checksum", asyncio.run(main(max(1, int(float(sys.argv[1]) * 45)))))
+def main(scale):
+    return asyncio.run(batches(max(1, int(scale * 45))))
+
+
+if __name__ == "__main__":
+    print("checksum", main(float(sys.argv[1])))

@@ -21,14 +21,19 @@ def index(number):
     return len(table) + len(parts[number % 400])
 
 
-def work(thread, rounds):
+def work(results, thread, rounds):
     results[thread] = sum(pack(number + thread) + index(number) for number in range(rounds))
 
 
-results = [0] * THREADS
-crew = [threading.Thread(target=work, args=(i, int(float(sys.argv[1]) * 700))) for i in range(THREADS)]
-for thread in crew:
-    thread.start()
-for thread in crew:
-    thread.join()
-print("checksum", *results)
+def main(scale):
+    results = [0] * THREADS
+    crew = [threading.Thread(target=work, args=(results, i, int(scale * 700))) for i in range(THREADS)]
+    for thread in crew:
+        thread.start()
+    for thread in crew:
+        thread.join()
+    return sum(results)
+
+
+if __name__ == "__main__":
+    print("checksum", main(float(sys.argv[1])))
