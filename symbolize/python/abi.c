@@ -74,7 +74,8 @@ static const struct ml_python pythons[] = {
 		.minor = 11,
 		.at = {
 			.runtime_finalizing = 24, .runtime_interpreters = 40,
-			.thread_frame = 56, .thread_id = 152, .thread_chunk = 296, .cframe_frame = 8,
+			.thread_frame = 56, .thread_id = 152, .thread_chunk = 296, .thread_cframe = 336,
+			.cframe_frame = 8,
 			.frame_code = 32, .frame_previous = 48, .frame_instr = 56, .frame_owner = 69, .frame_size = 72,
 			CODE_FROM_3_11, .code_first_line = 72, .code_bytes = 184, .code_first_traceable = 168,
 			.code_stack_words = 68,
@@ -93,7 +94,7 @@ static const struct ml_python pythons[] = {
 		.at = {
 			.runtime_finalizing = 24, .runtime_interpreters = 40,
 			.thread_frame = 56, .thread_id = 136, .thread_status = 24, .thread_chunk = 232,
-			.cframe_frame = 0,
+			.thread_cframe = 272, .cframe_frame = 0,
 			.frame_code = 0, .frame_previous = 8, .frame_instr = 56, .frame_owner = 70, .frame_size = 72,
 			CODE_FROM_3_11, .code_first_line = 68, .code_bytes = 192, .code_first_traceable = 176,
 			.code_version = 92,

@@ -27,6 +27,7 @@ struct ml_offsets {
 	uint32_t thread_id;     /* pthread_t */
 	uint32_t thread_status; /* uint32_t of bits */
 	uint32_t thread_chunk;  /* newest chunk of the data stack; the next word is the top of the data stack */
+	uint32_t thread_cframe; /* the _PyCFrame that is in use while no Python code runs */
 	uint32_t cframe_frame;  /* of _PyCFrame: the innermost frame */
 
 	uint32_t frame_code;

@@ -17,6 +17,7 @@ struct chunk {
 
 #define CHUNK_WORDS 2048 /* _PY_DATA_STACK_CHUNK_SIZE */
 #define MAX_CHUNKS (1u << 16)
+#define MAX_PROVEN (1u << 16) /* frames; what isn't live may be a ring */
 
 /* Called so because the library's own wrapper would set errno. */
 static long raw_sigprocmask(long how, const void *set)
@@ -271,21 +272,43 @@ static bool is_over(const struct ml_abi *abi, const void *thread)
 	return abi->is.cleared && ((uint32_t)ml_load_int(thread, abi->is.at.thread_status) & abi->is.cleared);
 }
 
+/* Whether all frames from this one down to the root are proven to be live: then they can be followed without care. */
+static bool is_proven(const struct ml_abi *abi, const void *frame)
+{
+	const void *previous;
+
+	for (unsigned i = 0; i < MAX_PROVEN; i++) {
+		previous = ml_walk_previous_careful(abi, frame);
+		if (!previous)
+			return !ml_load_word(frame, abi->is.at.frame_previous);
+		frame = previous;
+	}
+	return false;
+}
+
 /*
  * A thread that runs Python code has its _PyCFrame in a C frame of _PyEval_EvalFrameDefault, on its own stack; any
- * other uses the one in the thread state itself, which then has no frame. One that is elsewhere is that of a greenlet
- * that has just been left, or this thread has changed to another stack.
+ * other uses the one in the thread state itself, which has no frame (but for a generator's at times): on the data stack
+ * there may be one all the same, made ready for a call and not linked yet. A _PyCFrame that is elsewhere is that of a
+ * greenlet that has just been left, or this thread has changed to another stack.
  */
 static const void *top_of_cframe(const struct ml_abi *abi, const void *thread, uintptr_t stack_pointer)
 {
-	const void *cframe = (const void *)ml_load_word(thread, abi->is.at.thread_frame), *frame;
-	const bool found = is_on_stack(abi, stack_pointer, cframe, abi->is.at.cframe_frame + sizeof(frame));
+	const struct ml_offsets *at = &abi->is.at;
+	const bool careful = __atomic_load_n(&abi->careful, __ATOMIC_RELAXED);
+	const void *cframe = (const void *)ml_load_word(thread, at->thread_frame), *frame = NULL;
+	const bool own = cframe == (const char *)thread + at->thread_cframe;
+	const bool found = own || is_on_stack(abi, stack_pointer, cframe, at->cframe_frame + sizeof(frame));
 
-	frame = found ? (const void *)ml_load_word(cframe, abi->is.at.cframe_frame) : NULL;
-	if (found && !__atomic_load_n(&abi->careful, __ATOMIC_RELAXED))
+	if (found)
+		frame = (const void *)ml_load_word(cframe, at->cframe_frame);
+	if (found && !careful)
 		return frame;
 	frame = checked(abi, stack_pointer, frame, false);
-	return frame ? frame : newest_on_data_stack(abi, stack_pointer, thread);
+	if (frame || own)
+		return frame;
+	frame = newest_on_data_stack(abi, stack_pointer, thread);
+	return frame && (careful || is_proven(abi, frame)) ? frame : NULL;
 }
 
 const void *ml_walk_top(const struct ml_abi *abi, uintptr_t stack_pointer)

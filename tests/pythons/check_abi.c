@@ -75,6 +75,7 @@ static void check_frames(const struct ml_python *row)
 #endif
 #if PY_VERSION_HEX >= 0x030b0000 && PY_VERSION_HEX < 0x030d0000
 	check("thread_frame", at->thread_frame, offsetof(PyThreadState, cframe));
+	check("thread_cframe", at->thread_cframe, offsetof(PyThreadState, root_cframe));
 	check("cframe_frame", at->cframe_frame, offsetof(_PyCFrame, current_frame));
 	check("frame_code", at->frame_code, offsetof(FRAME, f_code));
 	check("frame_instr", at->frame_instr, offsetof(FRAME, prev_instr));

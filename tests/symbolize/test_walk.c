@@ -474,6 +474,31 @@ static void *walk_in_thread(void *argument)
 	return NULL;
 }
 
+/* No Python code runs; a frame is made ready for a call, in a place that is full of what was there before. */
+START_TEST(takes_no_frame_that_is_not_linked_yet)
+{
+	uintptr_t stale[16] = {0};
+	void *thread, *frame;
+
+	if (!ml_abi_row((unsigned)_i)->has_cframe)
+		return;
+	thread = start_careful(_i);
+	fake_set_word(thread, at->thread_frame, (uintptr_t)thread + at->thread_cframe);
+	push_chunk();
+	fake_fill_frame(stale, NULL, (void *)0x4141414141414140, SHIM, 0);
+	frame = push_frame(stale);
+	set_data_stack(thread);
+	ck_assert_ptr_null(ml_walk_top(&abi, (uintptr_t)stale));
+	abi.careful = 0;
+	ck_assert_ptr_null(ml_walk_top(&abi, (uintptr_t)stale));
+	/* Nor where the thread is on another stack than its _PyCFrame; unless all of the chain is as it should be. */
+	fake_set_word(thread, at->thread_frame, (uintptr_t)fake_block(16));
+	ck_assert_ptr_null(ml_walk_top(&abi, (uintptr_t)stale));
+	fake_set_word(frame, at->frame_previous, 0);
+	ck_assert_ptr_eq(ml_walk_top(&abi, (uintptr_t)stale), frame);
+}
+END_TEST
+
 START_TEST(knows_the_stacks_of_threads)
 {
 	static const size_t sizes[] = {64 << 10, 8 << 20, 256 << 20};
@@ -531,6 +556,7 @@ int main(void)
 	tcase_add_loop_test(tcase, doubts_the_c_stack, first_with_data_stack, FAKE_NEWEST + 1);
 	tcase_add_loop_test(tcase, becomes_careful_in_mid_walk, first_with_data_stack, FAKE_NEWEST + 1);
 	tcase_add_loop_test(tcase, finds_the_newest_without_cframe, first_with_data_stack, FAKE_NEWEST + 1);
+	tcase_add_loop_test(tcase, takes_no_frame_that_is_not_linked_yet, first_with_data_stack, FAKE_NEWEST + 1);
 	tcase_add_loop_test(tcase, knows_the_stacks_of_threads, FAKE_OLDEST, FAKE_NEWEST + 1);
 	tcase_add_loop_test(tcase, leaves_errno_and_signals_alone, first_with_data_stack, FAKE_NEWEST + 1);
 	suite_add_tcase(suite, tcase);
