@@ -52,8 +52,9 @@ static size_t count_events(void)
 	ck_assert_uint_eq(trace.damaged, 0);
 	for (size_t i = 0; i < count; i++) {
 		uint64_t n = events[i].e.address / 16 - 1;
+		uint32_t node = events[i].e.node;
 		if (events[i].e.record != ML_RECORD_ALLOC || n < next || events[i].e.bytes != n % 7 ||
-		    events[i].e.node >= trace.node_count || (events[i].e.node && !trace.nodes[events[i].e.node].subject))
+		    (node && (node >= trace.node_count || !trace.nodes[node].subject)))
 			ck_abort_msg("event %zu is another one", i);
 		next = n + 1;
 	}

@@ -299,6 +299,75 @@ START_TEST(forks_in_the_middle_of_the_recorder)
 }
 END_TEST
 
+static void fork_in_handler(int number)
+{
+	(void)number;
+	forked = fork();
+}
+
+static pthread_barrier_t attached;
+
+/* A new caller needs a node, and that the lock. */
+static void *one_event_then_wait(void *unused)
+{
+	session_alloc(0x20, 1);
+	pthread_barrier_wait(&attached);
+	pthread_barrier_wait(&attached);
+	session_alloc_by((const char *)&make + 77, 0x1000000, 0);
+	if (!forked)
+		live_and_exit(1, 100);
+	return unused;
+}
+
+/* A thread waits for a lock that another one holds, and forks in a signal handler: in the child nobody would drop it. */
+START_TEST(forks_while_it_waits_for_a_lock)
+{
+	pthread_t thread;
+
+	share();
+	signal(SIGUSR1, fork_in_handler);
+	pthread_barrier_init(&attached, NULL, 2);
+	forked = -1;
+	session_start(NULL);
+	session_initialize();
+	session_alloc(0x10, 1);
+	ck_assert_int_eq(pthread_create(&thread, NULL, one_event_then_wait, NULL), 0);
+	pthread_barrier_wait(&attached);
+	ml_lock_take(&ml_process.lock);
+	pthread_barrier_wait(&attached);
+	while (atomic_load(&ml_process.lock.word) != 2)
+		sched_yield();
+	pthread_kill(thread, SIGUSR1);
+	while (*(volatile pid_t *)&forked <= 0)
+		sched_yield();
+	bury(forked, 1);
+	ml_lock_drop(&ml_process.lock);
+	pthread_join(thread, NULL);
+	check_trace(shared->name[1], 1, 100);
+}
+END_TEST
+
+/* The same without a handler of fork's: the lock is free when the child begins. */
+START_TEST(clones_while_a_lock_is_held)
+{
+	pid_t pid;
+
+	share();
+	session_start(NULL);
+	session_initialize();
+	make(0, 0);
+	ml_lock_take(&ml_process.lock);
+	ml_lock_take(&ml_process.early_lock);
+	pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+	if (!pid)
+		live_and_exit(1, 100);
+	ml_lock_drop(&ml_process.early_lock);
+	ml_lock_drop(&ml_process.lock);
+	bury(pid, 1);
+	check_trace(shared->name[1], 1, 100);
+}
+END_TEST
+
 /* A child of vfork has its parent's memory: its events are the parent's. */
 START_TEST(vfork_shares_the_trace)
 {
@@ -578,6 +647,8 @@ int main(void)
 	tcase_add_test(c, children_of_children);
 	tcase_add_test(c, forks_while_threads_record);
 	tcase_add_loop_test(c, forks_in_the_middle_of_the_recorder, 0, sizeof interrupted / sizeof *interrupted);
+	tcase_add_test(c, forks_while_it_waits_for_a_lock);
+	tcase_add_test(c, clones_while_a_lock_is_held);
 	tcase_add_test(c, vfork_shares_the_trace);
 	tcase_add_test(c, vfork_opens_no_ring);
 	tcase_add_test(c, counts_what_comes_after_a_stop);

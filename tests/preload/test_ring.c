@@ -74,20 +74,32 @@ static size_t replay(void)
 	return count;
 }
 
+/* A slow disk: other threads have time to write to memory that has been written out and is about to be replaced. */
+static bool write_slowly(const long arguments[6], long *result)
+{
+	*result = pwrite((int)arguments[0], (const void *)arguments[1], (size_t)arguments[2], arguments[3]);
+	usleep(500);
+	return true;
+}
+
 /* In one file from the first to the last, or with the file made in the middle of it: _i. */
 START_TEST(orders_what_threads_hand_to_each_other)
 {
 	pthread_t threads[THREADS];
 
 	session_start(NULL);
-	if (!_i)
+	if (_i) {
+		faults_install(SYS_pwrite64, -1);
+		faults_answer(SYS_pwrite64, write_slowly);
+	} else {
 		session_initialize();
+	}
 	pthread_barrier_init(&together, NULL, THREADS + 1);
 	for (uintptr_t i = 0; i < THREADS; i++)
 		ck_assert_int_eq(pthread_create(&threads[i], NULL, exchange, (void *)i), 0);
 	pthread_barrier_wait(&together);
 	if (_i) {
-		usleep(3000);
+		usleep(1000);
 		session_initialize();
 	}
 	for (unsigned i = 0; i < THREADS; i++)
