@@ -104,6 +104,9 @@ $(TEST_OBJECTS): $(BUILD)/%.so: %.c $(BUILD)/flags
 	$(call say,LINK)
 	$(Q)$(CC) $(ML_CFLAGS) -fPIC -shared -o $@ $< $(TEST_OBJECT_FLAGS) $(built-with)
 
+$(BUILD)/tests/bench/objects/pairs.so $(BUILD)/tests/bench/programs/inert: tests/bench/pairs.h
+$(BUILD)/tests/bench/programs/inert: tests/bench/objects/pairs.c
+
 # tests/DIR/programs/NAME.c are whole programs that tests run.
 TEST_HOSTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/programs/*.c))
 $(TEST_HOSTS): $(BUILD)/%: %.c $(BUILD)/flags
@@ -193,8 +196,8 @@ check-cpython: all ## run CPython's own tests with and without the preload and c
 	@$(PYTHON) tests/pythons/check_cpython.py
 
 .PHONY: bench
-bench: all ## measure what recording costs
-	@$(PYTHON) tests/bench/run.py
+bench: all $(filter $(BUILD)/tests/bench/%,$(TEST_OBJECTS) $(TEST_HOSTS)) ## measure what recording costs (QUICK=1)
+	@BUILD='$(BUILD)' $(PYTHON) tests/bench/run.py $(if $(QUICK),--quick) $(BENCH)
 
 .PHONY: demo
 demo: ## install what is missing, build, record a small program and print its report

@@ -39,6 +39,7 @@ if [ "$task" = check ]; then
 	want "$python -c 'import xdist'" python3-pytest-xdist
 	want "$python -c 'import pip'" python3-pip
 	want 'command -v shellcheck' shellcheck
+	want 'command -v valgrind' valgrind
 	want 'command -v clang-format' clang-format
 	want 'command -v aarch64-linux-gnu-gcc' gcc-aarch64-linux-gnu libc6-dev-arm64-cross
 fi

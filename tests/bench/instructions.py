@@ -17,6 +17,10 @@ from tools import BARE, DEFAULT, LIBRARY
 LEAST = 0.5
 
 
+# A line of a callgrind file that has a place, absolute, relative or the same, and a cost.
+COST = re.compile(r"[0-9+*-]\S* \d")
+
+
 class Profile:
     """A callgrind file, summed up. total: all instructions; own: in functions of our library, by name."""
 
@@ -33,7 +37,7 @@ class Profile:
                     place[kind] = value
             elif kind == "calls":
                 called = True
-            elif line[:1].isdigit() or line[:1] in "+-*":
+            elif COST.match(line):
                 cost = int(line.split()[1])
                 # The line after calls= has the cost of what was called, which is counted where it is.
                 if not called:

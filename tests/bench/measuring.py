@@ -83,9 +83,9 @@ class Trace:
 class Run:
     """One run of a workload under a tool: its cost, and
 
-    bare: the bare run that it is to be compared with. written: bytes that the tool left, each time. checksum: what the workload
-    printed, the same under every tool. pair_ns: of the workloads that measure that. trace: of memline, else None.
-    problem: why the run does not count, or None.
+    bare: the bare run that it is to be compared with. written: bytes that the tool left, each time. checksum: what the
+    workload printed, the same under every tool. pair_ns: of the workloads that measure that. trace: of memline, else
+    None. problem: why the run does not count, or None.
     """
 
     def __init__(self, cost, printed, out, times, bare):

@@ -32,7 +32,7 @@ class Workload:
         """The words that follow the interpreter, where there is one."""
         scale = 0 if self.kind == INERT_START else scale
         if not self.has_python:
-            return [os.path.join(PROGRAMS, "pairs"), f"{scale:g}", *self.arguments]
+            return [os.path.join(PROGRAMS, "inert"), f"{scale:g}", *self.arguments]
         path = os.path.join(HERE, "workloads", self.name.partition("-")[0] + ".py")
         return [path, f"{scale:g}", *self.arguments]
 

@@ -16,7 +16,8 @@ PYTHON_KINDS = {PROGRAM, DEEP, PAIRS, START}
 
 class Tool:
     """prefix stands before the interpreter, options behind it; in both, and in the environment's values, {out} is a
-    folder of its own for what the tool writes. A slow one gets a fifth of the work, one round, and the programs alone."""
+    folder of its own for what the tool writes. A slow one gets less of the work, one round, and the programs alone;
+    once: the same, but all of the work."""
 
     def __init__(self, name, text, prefix=(), options=(), environment=None, package=None, kinds=frozenset(PYTHON_KINDS),
                  slow=False, once=False):
@@ -28,7 +29,8 @@ class Tool:
         """Returns (words, environment)."""
         interpreter = [python, *self.options] if workload.has_python else []
         words = [word.format(out=out) for word in [*self.prefix, *interpreter]]
-        return words + workload.program(scale), {name: value.format(out=out) for name, value in self.environment.items()}
+        environment = {name: value.format(out=out) for name, value in self.environment.items()}
+        return words + workload.program(scale), environment
 
 
 def memline(name, text, once=False, **options):

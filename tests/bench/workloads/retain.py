@@ -23,9 +23,9 @@ def record(number):
     number += 1000
     return [
         Item(number), Slot(number), Range(number, number * 2), {"n": number, "t": str(number), "l": [number]},
-        {number, number + 1}, frozenset((number, str(number))), (number * 7, number / 3), [number + i for i in range(5)],
-        bytes(number % 100), bytearray(20 + number % 600), lambda: number, complex(number, 1), 1 << 30 + number % 150,
-        slice(number, number + 9), memoryview(b"memory")[number % 5:], range(number, number * 2),
+        {number, number + 1}, frozenset((number, str(number))), (number * 7, number / 3), bytes(number % 100),
+        [number + i for i in range(5)], bytearray(20 + number % 600), lambda: number, 1 << 30 + number % 150,
+        complex(number, 1), slice(number, number + 9), memoryview(b"memory")[number % 5:], range(number, number * 2),
     ]
 
 

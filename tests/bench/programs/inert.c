@@ -1,5 +1,6 @@
 /*
- * A program without Python in it: pairs SCALE THREADS DEPTH. A scale of 0 makes no pair, and so shows what a start costs.
+ * A program without Python in it: inert SCALE THREADS DEPTH. A scale of 0 makes no pair, and so shows what a start
+ * costs.
  * built with: -pthread -fno-builtin tests/bench/objects/pairs.c */
 #include "tests/bench/pairs.h"
 
