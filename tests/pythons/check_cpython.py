@@ -285,7 +285,7 @@ class Tally:
     def __init__(self, exceptions):
         self.exceptions = exceptions
         self.lock = threading.Lock()
-        self.modules = self.tests = self.excepted = self.failed = 0
+        self.modules = self.tests = self.excepted = self.unsteady = self.failed = 0
 
     def add(self, python, module, bare, preloaded):
         with self.lock:
@@ -298,15 +298,23 @@ class Tally:
             for name in differ:
                 self.add_difference(python, name, bare[-1], preloaded[-1])
             for name in unsteady:
-                print(f"  goes either way: {name}: "
-                      f"bare {[each.outcomes.get(name) for each in bare]}, "
-                      f"preload {[each.outcomes.get(name) for each in preloaded]}")
+                self.add_unsteady(name, bare, preloaded)
             for warning, times in sorted(preloaded[-1].traces.warnings.items()):
                 print(f"  warning of {times} traces: {warning}")
             for problem in {problem for each in preloaded for problem in each.traces.problems}:
                 self.failed += 1
                 print(f"  BAD TRACE {problem}")
             sys.stdout.flush()
+
+    def add_unsteady(self, name, bare, preloaded):
+        """Worth a look where a failure was seen under the preload alone: the next run may not show it."""
+        self.unsteady += 1
+        seen = [[each.outcomes.get(name, "did not run") for each in results] for results in (bare, preloaded)]
+        print("  goes either way: {}: {} bare, {} under the preload".format(name, *map(", ".join, seen)))
+        for outcome, result in zip(seen[1], preloaded):
+            if outcome not in seen[0]:
+                print("".join(f"    | {line}\n" for line in result.details.get(name, [])), end="")
+                break
 
     def add_difference(self, python, name, bare, preloaded):
         reason = self.exceptions.reason(python.version, name)
@@ -359,7 +367,7 @@ def main():
         for _ in pool.map(compare, work):
             pass
     print(f"{tally.modules} modules, {tally.tests} tests: {tally.failed} differ or left a bad trace, "
-          f"{tally.excepted} differ as expected")
+          f"{tally.excepted} differ as expected, {tally.unsteady} go either way")
     sys.exit(1 if tally.failed or not tally.tests else 0)
 
 
