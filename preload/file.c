@@ -25,7 +25,7 @@ struct mapping {
 #define NAME_MAX_BYTES 64
 
 static struct {
-	int fd; /* -1: no file (yet) */
+	int fd;      /* -1: no file (yet) */
 	bool mapped; /* extents are the file's own pages; else they are private memory */
 	dev_t device;
 	ino_t inode;
