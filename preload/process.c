@@ -83,7 +83,7 @@ void ml_process_adopt(void)
 		ml_lock_drop(&ml_process.lock);
 		if (made)
 			set_state(ML_RECORDING);
-		else if (atomic_load(&ml_wiped->alive)) /* else a child that was forked meanwhile: it will try for itself */
+		else if (atomic_load(&ml_wiped->alive)) /* else a child forked meanwhile: it will try for itself */
 			give_up();
 	}
 	ml_lock_drop(&ml_process.early_lock);

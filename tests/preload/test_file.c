@@ -383,8 +383,8 @@ static const struct fault {
 	int error;
 	unsigned calls;
 } faults[] = {
-	{SYS_mmap, ENOMEM, 30},    {SYS_pwrite64, EIO, 14}, {SYS_pwrite64, ENOSPC, 14}, {SYS_fallocate, ENOSPC, 6},
-	{SYS_fallocate, EIO, 6},   {SYS_openat, EACCES, 5}, {SYS_fstat, EIO, 5},        {SYS_fstatfs, EIO, 1},
+	{SYS_mmap, ENOMEM, 30},    {SYS_pwrite64, EIO, 14},   {SYS_pwrite64, ENOSPC, 14}, {SYS_fallocate, ENOSPC, 6},
+	{SYS_fallocate, EIO, 6},   {SYS_openat, EACCES, 5},   {SYS_fstat, EIO, 5},        {SYS_fstatfs, EIO, 1},
 	{SYS_renameat, EACCES, 1}, {SYS_prlimit64, EPERM, 6},
 };
 

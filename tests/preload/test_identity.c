@@ -138,8 +138,8 @@ END_TEST
 
 START_TEST(takes_the_app_root_that_is_given)
 {
-	char *arguments[] = {(char *)(uintptr_t)PYTHON, (char *)(uintptr_t)"/azure/worker.py",
-			     (char *)(uintptr_t)"--workerId", NULL};
+	char *arguments[] = {(char *)(uintptr_t)PYTHON, (char *)(uintptr_t) "/azure/worker.py",
+			     (char *)(uintptr_t) "--workerId", NULL};
 
 	run(arguments, "/usr", "/home/site//wwwroot/");
 	ck_assert_str_eq(trace_meta(&trace, "root", 0), "/home/site/wwwroot");
@@ -231,10 +231,10 @@ START_TEST(bears_any_command_line)
 	static char *arguments[20003], longest[100001];
 
 	arguments[0] = (char *)(uintptr_t)PYTHON;
-	arguments[1] = (char *)(uintptr_t)"/app/main.py";
+	arguments[1] = (char *)(uintptr_t) "/app/main.py";
 	memset(longest, 'x', sizeof longest - 1);
 	for (unsigned i = 2; i < 20002; i++)
-		arguments[i] = i % 5000 ? (char *)(uintptr_t)"" : longest;
+		arguments[i] = i % 5000 ? (char *)(uintptr_t) "" : longest;
 	run(arguments, "/usr", NULL);
 	ck_assert_str_eq(trace_meta(&trace, "program", 0), "file:/app/main.py");
 	ck_assert_str_eq(trace_meta(&trace, "arg", 10000), longest);

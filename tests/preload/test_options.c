@@ -33,7 +33,7 @@ static const char *said(const char *key)
 
 static void read_one(const char *assignment)
 {
-	char copy[8192], *environment[] = {(char *)(uintptr_t)"HOME=/root", copy, NULL};
+	char copy[8192], *environment[] = {(char *)(uintptr_t) "HOME=/root", copy, NULL};
 
 	snprintf(copy, sizeof copy, "%s", assignment);
 	ml_options_read(environment);
@@ -61,11 +61,11 @@ START_TEST(has_defaults)
 {
 	static const struct {
 		const char *key, *value;
-	} rows[] = {{"option.OBJECTS", "on"},    {"option.NATIVE", "caller"}, {"option.SAMPLE", "0"},
-		    {"option.SCOPE", "auto"},    {"option.OCCURRENCES", "auto"}, {"option.LOG", "off"},
-		    {"option.MAX_BYTES", "4G"},  {"option.KEEP_FREE", "auto"}, {"option.MAX_NODES", "1M"}};
-	char *environment[] = {(char *)(uintptr_t)"PATH=/bin", (char *)(uintptr_t)"MEMLINE_OBJECTSX=off",
-			       (char *)(uintptr_t)"XMEMLINE_OBJECTS=off", (char *)(uintptr_t)"MEMLINE_OBJECTS", NULL};
+	} rows[] = {{"option.OBJECTS", "on"},   {"option.NATIVE", "caller"},    {"option.SAMPLE", "0"},
+		    {"option.SCOPE", "auto"},   {"option.OCCURRENCES", "auto"}, {"option.LOG", "off"},
+		    {"option.MAX_BYTES", "4G"}, {"option.KEEP_FREE", "auto"},   {"option.MAX_NODES", "1M"}};
+	char *environment[] = {(char *)(uintptr_t) "PATH=/bin", (char *)(uintptr_t) "MEMLINE_OBJECTSX=off",
+			       (char *)(uintptr_t) "XMEMLINE_OBJECTS=off", (char *)(uintptr_t) "MEMLINE_OBJECTS", NULL};
 
 	ml_options_read(environment);
 	check_defaults();
@@ -92,10 +92,14 @@ static const struct good {
 	const char *assignment;
 	uint64_t wanted;
 } good_sizes[] = {
-	{"MEMLINE_MAX_BYTES=1048576", 1048576}, {"MEMLINE_MAX_BYTES=1048577", 1048577},
-	{"MEMLINE_MAX_BYTES=2048k", 2u << 20}, {"MEMLINE_MAX_BYTES=2048K", 2u << 20},
-	{"MEMLINE_MAX_BYTES=3M", 3u << 20},   {"MEMLINE_MAX_BYTES=7G", 7 * G},
-	{"MEMLINE_MAX_BYTES=2T", 2048 * G},   {"MEMLINE_MAX_BYTES=16777215T", 16777215ull << 40},
+	{"MEMLINE_MAX_BYTES=1048576", 1048576},
+	{"MEMLINE_MAX_BYTES=1048577", 1048577},
+	{"MEMLINE_MAX_BYTES=2048k", 2u << 20},
+	{"MEMLINE_MAX_BYTES=2048K", 2u << 20},
+	{"MEMLINE_MAX_BYTES=3M", 3u << 20},
+	{"MEMLINE_MAX_BYTES=7G", 7 * G},
+	{"MEMLINE_MAX_BYTES=2T", 2048 * G},
+	{"MEMLINE_MAX_BYTES=16777215T", 16777215ull << 40},
 	{"MEMLINE_MAX_BYTES=18446744073709551615", UINT64_MAX},
 };
 
@@ -111,13 +115,34 @@ START_TEST(takes_sizes)
 END_TEST
 
 static const char *const bad[] = {
-	"MEMLINE_MAX_BYTES=0", "MEMLINE_MAX_BYTES=1048575", "MEMLINE_MAX_BYTES=", "MEMLINE_MAX_BYTES=G",
-	"MEMLINE_MAX_BYTES=-1", "MEMLINE_MAX_BYTES=1m", "MEMLINE_MAX_BYTES=1KB", "MEMLINE_MAX_BYTES= 1", "MEMLINE_MAX_BYTES=1.5G",
-	"MEMLINE_MAX_BYTES=18446744073709551616", "MEMLINE_MAX_BYTES=16777216T",
-	"MEMLINE_MAX_BYTES=auto", "MEMLINE_KEEP_FREE=Auto", "MEMLINE_KEEP_FREE=10%",
-	"MEMLINE_MAX_NODES=0", "MEMLINE_MAX_NODES=64M1", "MEMLINE_MAX_NODES=65M", "MEMLINE_MAX_NODES=4294967297",
-	"MEMLINE_OBJECTS=", "MEMLINE_OBJECTS=ON", "MEMLINE_OBJECTS=yes", "MEMLINE_OBJECTS=1", "MEMLINE_NATIVE=on",
-	"MEMLINE_NATIVE=full", "MEMLINE_SAMPLE=512k", "MEMLINE_SCOPE=", "MEMLINE_OCCURRENCES=on", "MEMLINE_LOG=60s",
+	"MEMLINE_MAX_BYTES=0",
+	"MEMLINE_MAX_BYTES=1048575",
+	"MEMLINE_MAX_BYTES=",
+	"MEMLINE_MAX_BYTES=G",
+	"MEMLINE_MAX_BYTES=-1",
+	"MEMLINE_MAX_BYTES=1m",
+	"MEMLINE_MAX_BYTES=1KB",
+	"MEMLINE_MAX_BYTES= 1",
+	"MEMLINE_MAX_BYTES=1.5G",
+	"MEMLINE_MAX_BYTES=18446744073709551616",
+	"MEMLINE_MAX_BYTES=16777216T",
+	"MEMLINE_MAX_BYTES=auto",
+	"MEMLINE_KEEP_FREE=Auto",
+	"MEMLINE_KEEP_FREE=10%",
+	"MEMLINE_MAX_NODES=0",
+	"MEMLINE_MAX_NODES=64M1",
+	"MEMLINE_MAX_NODES=65M",
+	"MEMLINE_MAX_NODES=4294967297",
+	"MEMLINE_OBJECTS=",
+	"MEMLINE_OBJECTS=ON",
+	"MEMLINE_OBJECTS=yes",
+	"MEMLINE_OBJECTS=1",
+	"MEMLINE_NATIVE=on",
+	"MEMLINE_NATIVE=full",
+	"MEMLINE_SAMPLE=512k",
+	"MEMLINE_SCOPE=",
+	"MEMLINE_OCCURRENCES=on",
+	"MEMLINE_LOG=60s",
 	"MEMLINE_DIR=",
 };
 
@@ -131,6 +156,8 @@ START_TEST(ignores_what_makes_no_sense)
 	snprintf(name, sizeof name, "ignored.%.*s", (int)(text - 1 - bad[_i] - 8), bad[_i] + 8);
 	ck_assert_msg(said(name), "%s", bad[_i]);
 	ck_assert_str_eq(value, text);
+	ml_options_read(NULL);
+	ck_assert_ptr_null(said(name));
 }
 END_TEST
 
@@ -229,8 +256,8 @@ END_TEST
 START_TEST(takes_the_first_of_two)
 {
 	char *environment[] = {
-		(char *)(uintptr_t)"MEMLINE_MAX_BYTES=1G",
-		(char *)(uintptr_t)"MEMLINE_MAX_BYTES=2G",
+		(char *)(uintptr_t) "MEMLINE_MAX_BYTES=1G",
+		(char *)(uintptr_t) "MEMLINE_MAX_BYTES=2G",
 		NULL,
 	};
 

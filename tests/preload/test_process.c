@@ -58,7 +58,7 @@ static void check_trace(const char *name, unsigned process, unsigned count_wante
 static struct shared {
 	char name[64][64];
 	_Atomic unsigned count;
-} *shared;
+} * shared;
 
 static void share(void)
 {
@@ -266,9 +266,9 @@ static const struct {
 	int number;
 	unsigned nth;
 } interrupted[] = {
-	{SYS_pwrite64, 1},  {SYS_pwrite64, 2},  {SYS_pwrite64, 3},  {SYS_pwrite64, 8},  {SYS_pwrite64, 9},
-	{SYS_fallocate, 1}, {SYS_fallocate, 2}, {SYS_fallocate, 3}, {SYS_mmap, 1},      {SYS_mmap, 3},
-	{SYS_mmap, 6},      {SYS_mmap, 7},      {SYS_mmap, 8},      {SYS_openat, 1},    {SYS_fstatfs, 1},
+	{SYS_pwrite64, 1},  {SYS_pwrite64, 2},  {SYS_pwrite64, 3},  {SYS_pwrite64, 8}, {SYS_pwrite64, 9},
+	{SYS_fallocate, 1}, {SYS_fallocate, 2}, {SYS_fallocate, 3}, {SYS_mmap, 1},     {SYS_mmap, 3},
+	{SYS_mmap, 6},      {SYS_mmap, 7},      {SYS_mmap, 8},      {SYS_openat, 1},   {SYS_fstatfs, 1},
 	{SYS_prlimit64, 4}, {SYS_prlimit64, 9},
 };
 

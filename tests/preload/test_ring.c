@@ -1,5 +1,6 @@
 #include <check.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 #include "preload/record.h"
 #include "preload/ring.h"
 #include "tests/preload/faults.h"
+#include "tests/preload/frames.h"
 #include "tests/preload/session.h"
 #include "tests/preload/trace_file.h"
 
@@ -18,22 +20,31 @@ static struct trace_file trace;
 
 #define THREADS 4
 #define SLOTS 8 /* addresses that the threads hand to each other */
-#define ROUNDS 150000
+#define TURNS 6000
+#define TURNS_BEFORE 200 /* the file is made */
 
 static _Atomic int owned[SLOTS]; /* 0: free */
 static pthread_barrier_t together;
+static _Atomic int exchanging;
+static _Atomic size_t exchanged; /* events */
+
+static uint64_t turns(void)
+{
+	return atomic_load(&ml_turn) >> ML_TURN_OWNER_BITS;
+}
 
 /*
  * Blocks as an allocator gives them: an address that was freed by one thread is soon another's. Taking and giving back
  * synchronise, as every allocator's own locking does; the record of the free comes before, that of the allocation
- * after.
+ * after. Each thread pauses now and then: they meet where there are few processors, and no ring is full when it matters.
  */
 static void *exchange(void *seed)
 {
 	unsigned state = (unsigned)(uintptr_t)seed;
+	size_t mine = 0;
 
 	pthread_barrier_wait(&together);
-	for (unsigned i = 0; i < ROUNDS; i++) {
+	while (atomic_load_explicit(&exchanging, memory_order_relaxed)) {
 		unsigned slot = (state = state * 1103515245 + 12345) >> 16 & (SLOTS - 1);
 		struct ml_thread *t;
 		int expected = 0;
@@ -44,8 +55,30 @@ static void *exchange(void *seed)
 		ml_record_free(t, ML_DOMAIN_C, (const void *)(uintptr_t)(0x10000 + 64 * slot), NULL);
 		atomic_store(&owned[slot], 0);
 		ml_leave(t);
+		if ((state >> 20) % 32 == 0)
+			usleep(turns() < 4 * TURNS_BEFORE ? 500 : 10);
+		mine += 2;
 	}
+	atomic_fetch_add(&exchanged, mine);
 	return NULL;
+}
+
+static void start_exchange(pthread_t *threads, uintptr_t count)
+{
+	atomic_store(&exchanging, 1);
+	pthread_barrier_init(&together, NULL, (unsigned)count);
+	for (uintptr_t i = 0; i < count; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, exchange, (void *)i), 0);
+}
+
+/* When they have met often enough. */
+static void end_exchange(pthread_t *threads, unsigned count)
+{
+	while (turns() < TURNS)
+		usleep(1000);
+	atomic_store(&exchanging, 0);
+	for (unsigned i = 0; i < count; i++)
+		pthread_join(threads[i], NULL);
 }
 
 /* Replayed in the order of the turns, no address is allocated twice or freed twice. Returns the number of events. */
@@ -82,31 +115,35 @@ static bool write_slowly(const long arguments[6], long *result)
 	return true;
 }
 
-/* In one file from the first to the last, or with the file made in the middle of it: _i. */
+/* In one file from the first to the last; or the file is made in the middle of it, by a thread with a Python frame: _i. */
 START_TEST(orders_what_threads_hand_to_each_other)
 {
+	struct frame frame = {.previous = NULL};
+	struct code *code;
 	pthread_t threads[THREADS];
 
 	session_start(NULL);
 	if (_i) {
+		frames_start(FRAMES_VERSIONS);
+		code = frames_code("/app/a.py", "f", 1);
+		frame.code = frames_tagged(code);
+		frame.instr = &code->bytecode[5];
 		faults_install(SYS_pwrite64, -1);
 		faults_answer(SYS_pwrite64, write_slowly);
 	} else {
 		session_initialize();
 	}
-	pthread_barrier_init(&together, NULL, THREADS + 1);
-	for (uintptr_t i = 0; i < THREADS; i++)
-		ck_assert_int_eq(pthread_create(&threads[i], NULL, exchange, (void *)i), 0);
-	pthread_barrier_wait(&together);
+	start_exchange(threads, THREADS);
 	if (_i) {
-		usleep(1000);
-		session_initialize();
+		while (turns() < TURNS_BEFORE)
+			sched_yield();
+		frames_top = &frame;
+		session_alloc(0x100, 1);
 	}
-	for (unsigned i = 0; i < THREADS; i++)
-		pthread_join(threads[i], NULL);
+	end_exchange(threads, THREADS);
 	ck_assert_int_eq(session_state(), ML_RECORDING);
-	ck_assert_uint_gt(replay(), ROUNDS);
-	ck_assert_uint_ge(trace_count_extents(&trace, ML_EXTENT_RING), 2);
+	ck_assert_uint_eq(replay(), exchanged + (_i ? 1 : 0));
+	ck_assert_uint_ge(trace_count_extents(&trace, ML_EXTENT_RING), THREADS);
 	for (unsigned counter = 0; counter < ML_COUNTERS; counter++)
 		ck_assert_uint_eq(trace.header->counter[counter], 0);
 }
@@ -120,11 +157,8 @@ START_TEST(numbers_turns_upwards)
 
 	session_start(NULL);
 	session_initialize();
-	pthread_barrier_init(&together, NULL, 2);
-	for (uintptr_t i = 0; i < 2; i++)
-		ck_assert_int_eq(pthread_create(&threads[i], NULL, exchange, (void *)i), 0);
-	for (unsigned i = 0; i < 2; i++)
-		pthread_join(threads[i], NULL);
+	start_exchange(threads, 2);
+	end_exchange(threads, 2);
 	trace_open(&trace, session_trace());
 	for (uint32_t ring = 0; ring < trace_count_extents(&trace, ML_EXTENT_RING); ring++) {
 		size_t count;
@@ -141,7 +175,7 @@ START_TEST(numbers_turns_upwards)
 			last_of_all = last;
 		free(events);
 	}
-	ck_assert_uint_eq(last_of_all, atomic_load(&ml_turn) >> ML_TURN_OWNER_BITS);
+	ck_assert_uint_eq(last_of_all, turns());
 }
 END_TEST
 

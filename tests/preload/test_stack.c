@@ -21,9 +21,9 @@
 
 static struct ml_stack stack;
 static struct code *codes[CODES];
-static struct frame *data_stack;         /* where calls get their frames */
+static struct frame *data_stack;            /* where calls get their frames */
 static struct frame generators[GENERATORS]; /* frames that stay where they are, whoever calls them */
-static struct frame *frames[ROOM + 64]; /* those on the stack: frame i is called by frame i - 1 */
+static struct frame *frames[ROOM + 64];     /* those on the stack: frame i is called by frame i - 1 */
 static uint32_t depth;
 static uint64_t random_state = 88172645463325252u;
 

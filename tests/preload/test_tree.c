@@ -226,8 +226,15 @@ END_TEST
 START_TEST(defines_modules)
 {
 	static const uint8_t build_id[3] = {1, 2, 3};
-	struct ml_module m = {.id = 5000, .epoch = 3, .base = 0x1000, .start = 0x2000, .end = 0x3000,
-			      .path = "/lib/liba.so", .build_id = build_id, .path_bytes = 12, .build_id_bytes = 3};
+	struct ml_module m = {.id = 5000,
+			      .epoch = 3,
+			      .base = 0x1000,
+			      .start = 0x2000,
+			      .end = 0x3000,
+			      .path = "/lib/liba.so",
+			      .build_id = build_id,
+			      .path_bytes = 12,
+			      .build_id_bytes = 3};
 	const struct ml_def_module *d;
 
 	session_start(NULL);
