@@ -4,6 +4,7 @@ The workload runs at two scales, bare and recorded. What the recorded runs take 
 events that the larger scale has more, is the price of an event without that of a start.
 """
 import collections
+import concurrent.futures
 import os
 import re
 import shutil
@@ -90,9 +91,14 @@ def profile(tool, python, workload, scale, folder):
 
 def price(python, workload, folder):
     """The Price of an event of the workload; None where the counting failed."""
+    def profile_of(what):
+        return profile(what[0], python, workload, what[1], folder)
+
+    runs = [(tool, scale) for tool in (BARE, DEFAULT) for scale in workload.scales]
     try:
-        bare = [profile(BARE, python, workload, scale, folder)[0] for scale in workload.scales]
-        recorded = [profile(DEFAULT, python, workload, scale, folder) for scale in workload.scales]
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            found = list(pool.map(profile_of, runs))
     except (subprocess.CalledProcessError, OSError, ValueError):
         return None
-    return Price(bare, [found for found, _ in recorded], [events for _, events in recorded])
+    profiles, events = zip(*found)
+    return Price(profiles[:2], profiles[2:], events[2:])

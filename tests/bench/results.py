@@ -169,6 +169,25 @@ def ratio_table(results, value, targets=None, spread=False):
     return table(head, rows)
 
 
+def lasting_table(results):
+    """The same without what a start costs the tool and the bare run, where that was measured."""
+    starts = {tool: results.median(workload, tool, lambda run: run.cpu)
+              for workload in results.workloads(START) for tool in results.tools}
+    tools = [tool for tool in results.tools if tool is not BARE and starts.get(tool) is not None]
+
+    def lasting(tool):
+        def ratio(run):
+            bare = run.bare.cpu - starts[BARE]
+            return (run.cpu - starts[tool]) / bare if bare > 0 and run.cpu > starts[tool] else None
+        return ratio
+
+    workloads = results.workloads(PROGRAM)
+    rows = [[workload.name] + [shown(results.median(workload, tool, lasting(tool)), ".2f") for tool in tools]
+            for workload in workloads]
+    rows.append(["geometric mean"] + [shown(results.mean(tool, lasting(tool)), ".2f") for tool in tools])
+    return table([""] + [title(tool) for tool in tools], rows) if tools and workloads else None
+
+
 def memory_table(results):
     workloads, tools = results.workloads(PROGRAM), [tool for tool in results.tools if tool is not BARE]
     rows = []
@@ -300,6 +319,7 @@ def text(results):
     """All tables of one Python."""
     parts = [
         ("Processor time: ratio to bare", ratio_table(results, cpu_ratio, CPU_TARGETS, spread=True)),
+        ("Processor time: ratio to bare, without the starts", lasting_table(results)),
         ("Wall time: ratio to bare", ratio_table(results, wall_ratio)),
         ("Peak memory over bare in MiB, and what was written", memory_table(results)),
         ("Recording and reading", recording_table(results)),

@@ -2,7 +2,7 @@
 
     make bench                          everything; writes tests/bench/RESULTS.md
     make bench QUICK=1                  a short one, without the slow tools; writes BUILD/bench/RESULTS.md
-    make bench BENCH='--tools memline --workloads objects,tasks --rounds 7'
+    make bench BENCH='--tools memline --workloads objects,tasks --rounds 7'     a part; writes there too
 
 PYTHONS="3.11.7 3.13.0" in the environment selects the interpreters. Peers that pip knows are installed into
 BUILD/bench-venv; heaptrack and valgrind are used where they are installed.
@@ -42,8 +42,8 @@ NOTES = """\
   turns within a round. Behind memline's are the lowest and the highest round.
 - Processor time is user and system time of the command and all its descendants. Peak memory is that of the largest of
   these processes.
-- Tools with a * are slow: they get {share:.0f} % of the work, in one round, so their start weighs more. memline with an
-  option changed runs in the first round only.
+- Tools with a * are slow: they get {share:.0f} % of the work, in the first round only. The less work, the more a tool's
+  start weighs: "Starting a process" has what that is. memline with an option changed has one round too.
 - ns/event is the processor time over bare, divided by the events. instr./event are the instructions over bare, counted
   by valgrind as the difference of two scales. B/event are the parts of the trace that hold events, rings included.
 - memray, scalene and heaptrack without "-objects" do not see Python's small objects. tracemalloc keeps sums in memory
@@ -88,8 +88,7 @@ def versions(python, tools):
     """Of the packages that one Python's virtual environment has."""
     packages = dict.fromkeys(["numpy", "pandas"] + [tool.package for tool in tools if tool.package])
     found = [f"{package} {version}" for package in packages for version in [installed(python, package)] if version]
-    if any(tool.prefix for tool in tools):
-        found.append(command_output("heaptrack", "--version").splitlines()[-1:][0])
+    found += [command_output(program, "--version") for program in {tool.prefix[0]: 0 for tool in tools if tool.prefix}]
     return ", ".join(found)
 
 
@@ -192,6 +191,7 @@ def parse():
 def complete(parser, options):
     """Fills in what was not said, and turns names into what they name."""
     quick = options.quick
+    part = quick or options.tools or options.workloads or options.rounds or options.scale
     try:
         options.tools = named(options.tools.split(",") if options.tools else
                               [tool.name for tool in TOOLS if not (quick and (tool.slow or tool.once))])
@@ -200,18 +200,19 @@ def complete(parser, options):
     except KeyError as unknown:
         parser.error(f"there is no {unknown}")
     options.rounds = options.rounds or (2 if quick else 3)
-    options.scale = options.scale or (0.2 if quick else 0.75)
+    options.scale = options.scale or (0.2 if quick else 0.8)
     counted = options.instructions or ("objects" if quick else "all")
     options.instructions = {"all": [each.name for each in WORKLOADS], "none": []}.get(counted, counted.split(","))
-    options.output = options.output or (os.path.join(BUILD, "bench", "RESULTS.md") if quick
-                                        else os.path.join(HERE, "RESULTS.md"))
+    if not known.keys() >= set(options.instructions):
+        parser.error(f"--instructions: there is no {counted}")
+    options.output = options.output or os.path.join(os.path.join(BUILD, "bench") if part else HERE, "RESULTS.md")
 
 
 def main():
     options = parse()
     if not os.access(MEASURE, os.X_OK):
         sys.exit(f"{MEASURE} is not built: use make bench")
-    found = interpreters.find()
+    found = [each for each in interpreters.find() if not each.chroot]
     if "PYTHONS" not in os.environ:
         found = usual(found)[:1 if options.quick else None]
     if not found:

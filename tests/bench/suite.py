@@ -53,7 +53,7 @@ WORKLOADS = [
     Workload("imports", PROGRAM, "a fresh process imports the standard library, numpy and pandas"),
     Workload("retain", PROGRAM, "900,000 live objects, half of them replaced three times", scales=(0.01, 0.02)),
     Workload("server", PROGRAM, "an HTTP server with a thread for each request, and its client"),
-    Workload("recursion-1000", DEEP, "small objects below 1,000 frames", ["1000"], scales=(0.01, 0.02)),
+    Workload("recursion-1000", DEEP, "small objects below 1,000 frames", ["1000"], scales=(0.03, 0.06)),
     Workload("recursion-10000", DEEP, "small objects below 10,000 frames", ["10000"]),
     pairs(1, 0), pairs(1, 30), pairs(2, 30), pairs(4, 30),
     Workload("empty", START, "a Python program that does nothing", times=10),

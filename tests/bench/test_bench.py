@@ -26,7 +26,7 @@ def bench(*options):
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONS", "MEMLINE_CHROOT")}
     with tempfile.TemporaryDirectory(prefix="memline-bench-test-") as folder:
         output, data = os.path.join(folder, "RESULTS.md"), os.path.join(folder, "runs")
-        command = [sys.executable, os.path.join(HERE, "run.py"), "--quick", "--no-install", "--tools", "memline", "--rounds", "2",
+        command = [sys.executable, os.path.join(HERE, "run.py"), "--quick", "--no-install", "--tools", "memline",
                    "--scale", "0.002", "--instructions", "none", "--output", output, "--json", data, *options]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=300,
                               env=environment)
@@ -138,6 +138,16 @@ def test_each_run_is_held_against_its_own_round():
     (line,) = [cells for what, cells in rows(results.text(found), "Processor time: ratio to bare").items()
                if what == "objects"]
     assert line == ["3.00", "1.85", "2.00 (2.00-30.00)"]
+
+
+def test_without_the_starts():
+    """Of the 5 and 3 seconds 2 and 1 are for the start."""
+    found = fake_results(Fake(5, 3))
+    run = Fake(2, 1)
+    found.add(BY_NAME["empty"], BARE, run.bare)
+    found.add(BY_NAME["empty"], DEFAULT, run)
+    cells = rows(results.text(found), "Processor time: ratio to bare, without the starts")
+    assert cells == {"objects": ["1.50"], "geometric mean": ["1.50"]}
 
 
 def test_targets():

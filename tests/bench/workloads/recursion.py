@@ -15,7 +15,7 @@ def descend(levels, rounds):
 
 
 def main():
-    print("checksum", descend(int(sys.argv[2]), int(float(sys.argv[1]) * 1000000)))
+    print("checksum", descend(int(sys.argv[2]), int(float(sys.argv[1]) * 300000)))
 
 
 # Before 3.11 a level takes some of the C stack.

@@ -29,10 +29,12 @@ def record(number):
     ]
 
 
+kept = []
+
+
 def main(scale):
-    kept = []
     for _ in range(3):
-        kept += [record(number) for number in range(len(kept), int(scale * 24000))]
+        kept.extend(record(number) for number in range(len(kept), int(scale * 24000)))
         del kept[::2]
     return sum(each[0].number for each in kept)
 
