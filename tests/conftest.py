@@ -1,5 +1,5 @@
-"""Gives every test that asks for `python` each interpreter in turn, or, if it is marked `few`, a few of them, or, if it is
-marked `since(3, 12)`, those of that version and later."""
+"""Gives every test that asks for `python` each interpreter in turn, or, if it is marked `few`, a few of them, or, if it
+is marked `since(3, 12)`, those of that version and later."""
 import interpreters
 import pytest
 

@@ -235,5 +235,6 @@ def test_lazy_imports(python):
     """).process()
     assert abs(process.rows["named"].increment) <= 16 << 10
     assert process.rows["used"].increment >= 900_000 + BYTES
-    lines = {file.rpartition("/")[2]: line for file, _, line in process.lines() if line["own_increment_bytes"] > 800_000}
+    lines = {file.rpartition("/")[2]: line for file, _, line in process.lines()
+             if line["own_increment_bytes"] > 800_000}
     assert 0 <= lines["helper.py"]["own_increment_bytes"] - (900_000 + BYTES) <= SMALL

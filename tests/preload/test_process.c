@@ -319,7 +319,7 @@ static void *one_event_then_wait(void *unused)
 	return unused;
 }
 
-/* A thread waits for a lock that another one holds, and forks in a signal handler: in the child nobody would drop it. */
+/* A thread waits for a lock that another one holds, and forks in a signal handler: in the child nobody drops it. */
 START_TEST(forks_while_it_waits_for_a_lock)
 {
 	pthread_t thread;

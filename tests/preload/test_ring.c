@@ -36,7 +36,7 @@ static uint64_t turns(void)
 /*
  * Blocks as an allocator gives them: an address that was freed by one thread is soon another's. Taking and giving back
  * synchronise, as every allocator's own locking does; the record of the free comes before, that of the allocation
- * after. Each thread pauses now and then: they meet where there are few processors, and no ring is full when it matters.
+ * after. Each thread pauses now and then: they meet where there are few processors, and no ring is full at the end.
  */
 static void *exchange(void *seed)
 {
@@ -115,7 +115,7 @@ static bool write_slowly(const long arguments[6], long *result)
 	return true;
 }
 
-/* In one file from the first to the last; or the file is made in the middle of it, by a thread with a Python frame: _i. */
+/* In one file from the first to the last; or the file is made in the middle of it, by a thread in Python: _i. */
 START_TEST(orders_what_threads_hand_to_each_other)
 {
 	struct frame frame = {.previous = NULL};

@@ -17,15 +17,15 @@ TORTURES = ["test_generators", "test_coroutines", "test_asyncgen", "test_gc", "t
 
 @pytest.fixture(scope="session")
 def walker(tmp_path_factory):
-    """python -> the preloaded walker, in a folder that a chroot sees too. The compiler of the system is taken, if it has
-    one: its C library may be older than ours."""
+    """python -> the preloaded walker, in a folder that a chroot sees too. The compiler of the system is taken, if it
+    has one: its C library may be older than ours."""
     found = {}
 
     def get(python):
         if python.chroot not in found:
             built = str(tmp_path_factory.mktemp("walker") / "walker.so")
-            subprocess.run([*(python.prefix if python.which("gcc") else []), "gcc", "-std=c11", "-D_GNU_SOURCE", "-O2", "-g",
-                            "-fPIC", "-shared", "-fvisibility=hidden", "-fno-builtin", "-I.", "-o", built, *SOURCES,
+            subprocess.run([*(python.prefix if python.which("gcc") else []), "gcc", "-std=c11", "-D_GNU_SOURCE", "-O2",
+                            "-g", "-fPIC", "-shared", "-fvisibility=hidden", "-fno-builtin", "-I.", "-o", built, *SOURCES,
                             "-ldl", "-lpthread"], cwd=PROJECT, check=True)
             found[python.chroot] = built
         return found[python.chroot]
