@@ -25,8 +25,8 @@ def walker(tmp_path_factory):
         if python.chroot not in found:
             built = str(tmp_path_factory.mktemp("walker") / "walker.so")
             subprocess.run([*(python.prefix if python.which("gcc") else []), "gcc", "-std=c11", "-D_GNU_SOURCE", "-O2",
-                            "-g", "-fPIC", "-shared", "-fvisibility=hidden", "-fno-builtin", "-I.", "-o", built, *SOURCES,
-                            "-ldl", "-lpthread"], cwd=PROJECT, check=True)
+                            "-g", "-fPIC", "-shared", "-fvisibility=hidden", "-fno-builtin", "-I.", "-o", built,
+                            *SOURCES, "-ldl", "-lpthread"], cwd=PROJECT, check=True)
             found[python.chroot] = built
         return found[python.chroot]
 
