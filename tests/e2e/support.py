@@ -19,8 +19,10 @@ CALLS = os.path.join(BUILD, "tests/e2e/objects/calls.so")
 MIB = 1 << 20
 
 # The cyclic collector frees on whatever line happens to be running. So does CPython's cache of type attributes when it
-# drops the name of an earlier look-up: what the tagged lines look up is looked up here first.
-QUIET = "import gc; gc.disable(); bytes(1); bytearray(1).extend(b'')"
+# drops the name of an earlier look-up, by its address: it starts empty, and what the tagged lines look up is looked up
+# here first.
+QUIET = ("import gc, sys; gc.disable(); getattr(sys, '_clear_internal_caches', sys._clear_type_cache)(); "
+         "bytes(1); bytearray(1).extend(b'')")
 
 # What CPython puts around the data of a bytes object: sizeof(PyBytesObject), with its NUL.
 BYTES = 33
