@@ -152,11 +152,14 @@ static enum ml_process_end find_end(const struct ml_trace *t, const struct ml_pr
 
 void ml_process_read(const struct ml_trace *t, struct ml_process *p)
 {
-	struct ml_process_name *name = &p->name;
+	struct ml_process_name *name = &p->name, in_path;
 
-	name->pid = ml_load_number(t, "pid", 0);
-	name->start_ticks = ml_load_number(t, "start_ticks", 0);
-	name->image = ml_load_number(t, "image", 0);
+	/* Where the description of the process is cut off, its file's name may still tell who it was. */
+	if (!ml_process_name(t->path, &in_path))
+		in_path = (struct ml_process_name){0};
+	name->pid = ml_load_number(t, "pid", in_path.pid);
+	name->start_ticks = ml_load_number(t, "start_ticks", in_path.start_ticks);
+	name->image = ml_load_number(t, "image", in_path.image);
 	p->ppid = ml_load_number(t, "ppid", 0);
 	p->run_pid = ml_load_number(t, "run_pid", name->pid);
 	p->run_ticks = ml_load_number(t, "run_ticks", name->start_ticks);

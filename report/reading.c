@@ -52,10 +52,19 @@ static void add_pid(struct ml_reading *r, uint64_t pid)
 	r->pids[r->pids_n++] = pid;
 }
 
+static bool is_partial(const struct ml_trace *t)
+{
+	char text[512];
+
+	return t->header.stop || ml_load_dropped(t) || ml_load_meta(t, "late") ||
+	       ml_load_warning(t, 0, text, sizeof(text));
+}
+
 static void add_trace(struct ml_reading *r, struct ml_trace *t, const struct ml_process *p, const struct ml_fold *f)
 {
 	uint64_t ended_ns = p->started_ns + f->totals.end_ns;
 	uint64_t sample_bytes = ml_load_number(t, "option.SAMPLE", 0);
+	const char *objects = ml_load_meta(t, "option.OBJECTS");
 
 	if (!r->traces_n++)
 		r->totals = f->totals;
@@ -63,6 +72,8 @@ static void add_trace(struct ml_reading *r, struct ml_trace *t, const struct ml_
 		add_totals(&r->totals, &f->totals);
 	r->dropped_events += ml_load_dropped(t);
 	r->baseline_rss += p->baseline_rss;
+	r->partial |= is_partial(t);
+	r->no_objects |= objects && !strcmp(objects, "off");
 	if (r->sample_bytes < sample_bytes)
 		r->sample_bytes = sample_bytes;
 	if (r->ended_ns < ended_ns)

@@ -15,6 +15,8 @@ struct ml_reading {
 	uint64_t dropped_events;
 	uint64_t baseline_rss;
 	uint64_t sample_bytes;
+	bool partial;    /* something that happened isn't in the trace, or can't be read */
+	bool no_objects; /* MEMLINE_OBJECTS=off */
 	uint64_t ended_ns; /* wall clock */
 	struct ml_sites sites;
 	struct ml_warnings warnings;

@@ -1,11 +1,13 @@
 /* memline run: records a program, then prints the report of its run. */
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -240,18 +242,51 @@ static int start(char **program, const struct signals *s, pid_t *pid)
 	return error == ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_EXECUTABLE;
 }
 
+/* Why libmemline.so makes no trace in the directory; NULL where it does, which may make the directory first. */
+static const char *refusal(const char *directory)
+{
+	const char *given = getenv("MEMLINE_DIR"), *reason = NULL;
+	char *copy = ml_memory_text(directory, strlen(directory));
+	struct stat st;
+
+	if (getenv("MEMLINE_OFF"))
+		reason = "MEMLINE_OFF is set";
+	else if (given && *given ? stat(directory, &st) : lstat(directory, &st))
+		reason = errno != ENOENT || access(dirname(copy), W_OK | X_OK) ? strerror(errno) : NULL;
+	else if (!S_ISDIR(st.st_mode))
+		reason = strerror(ENOTDIR);
+	else if (!(given && *given) && (st.st_uid != getuid() || st.st_mode & 077))
+		reason = "it is not yours alone (mode 0700)";
+	else if (access(directory, W_OK | X_OK))
+		reason = strerror(errno);
+	free(copy);
+	return reason;
+}
+
+/* Says so before hours of work, where nothing will be recorded though it is wanted. */
+static void warn_of_refusal(void)
+{
+	char *directory = ml_find_directory();
+	const char *reason = getenv("MEMLINE_OFF") ? NULL : refusal(directory);
+
+	if (reason)
+		fprintf(stderr, "memline: nothing will be recorded in %s: %s\n", directory, reason);
+	free(directory);
+}
+
 static void print_report(FILE *out, const struct arguments *a, pid_t pid, uint64_t since_ns)
 {
 	struct ml_finds finds = {NULL, 0};
 	char *directory = ml_find_directory();
+	const char *reason = refusal(directory);
 
 	ml_find_run(&finds, directory, (uint64_t)pid, since_ns);
 	if (finds.n) {
 		ml_report_print(out, &finds, &a->options);
 		ml_command_written(out, 0);
 	} else {
-		fprintf(stderr, "memline: no trace was made in %s: no Python code ran that could be recorded\n",
-			directory);
+		fprintf(stderr, "memline: no trace was made in %s: %s\n", directory,
+			reason ? reason : "no Python code ran that could be recorded");
 	}
 	ml_finds_free(&finds);
 	free(directory);
@@ -285,6 +320,7 @@ static int run(const struct arguments *a, FILE *out)
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	since_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec - CLOCK_SLACK_NS;
+	warn_of_refusal();
 	hold_signals(&signals);
 	status = start(a->program, &signals, &pid);
 	if (status)

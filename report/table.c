@@ -197,26 +197,50 @@ static void print_process(FILE *out, const struct ml_reading *r)
 	fputs(r->process.python ? ", Python " : ", no Python", out);
 	ml_table_text(out, r->process.python ? r->process.python : "");
 	ml_process_time(r->process.started_ns, started);
-	fprintf(out, ", started %s, %.3f s", started, ml_reading_seconds(r));
+	fprintf(out, ", started %s, %.3f s", r->process.started_ns ? started : "at an unknown time",
+		ml_reading_seconds(r));
 	if (r->traces_n == 1)
 		fprintf(out, ", %s", ml_process_end_text(r->process.end));
 	fprintf(out, "\n# %s\n", command);
 	free(command);
 }
 
-void ml_table_print(FILE *out, const struct ml_reading *r, const struct ml_options *options)
+static void print_coverage(FILE *out, const struct ml_reading *r)
 {
 	char size[ML_TABLE_SIZE_BYTES];
+
+	if (r->sample_bytes)
+		fprintf(out, "# One allocation in about %" PRIu64 " bytes was recorded: all numbers are estimates.",
+			r->sample_bytes);
+	else if (r->partial)
+		fputs("# Not everything was recorded: see the warnings.", out);
+	else if (r->no_objects)
+		fputs("# Every allocation of the C library was recorded, none of Python's small objects.", out);
+	else
+		fputs("# Every allocation was recorded.", out);
+	fprintf(out, " Mem usage is tracked memory plus the %s that were resident when tracking began.\n",
+		ml_table_size(r->baseline_rss, size));
+}
+
+/* What to do where there is no table. */
+static void print_advice(FILE *out, const struct ml_reading *r)
+{
+	size_t functions = r->sites.functions_n;
+
+	if (!functions)
+		fputs("# No line in scope allocated or freed: --scope GLOB takes other source files, --scope '*' "
+		      "all of them.\n\n",
+		      out);
+	else if (count_hidden(&r->sites) == functions)
+		fputs("# No function in scope that allocated or freed is called so.\n\n", out);
+}
+
+void ml_table_print(FILE *out, const struct ml_reading *r, const struct ml_options *options)
+{
 	size_t i;
 
 	print_process(out, r);
-	if (r->sample_bytes)
-		fprintf(out, "# One allocation in about %" PRIu64 " bytes was recorded: all numbers are estimates. ",
-			r->sample_bytes);
-	else
-		fputs("# Every allocation was recorded. ", out);
-	fprintf(out, "Mem usage is tracked memory plus the %s that were resident when tracking began.\n",
-		ml_table_size(r->baseline_rss, size));
+	print_coverage(out, r);
 	for (i = 0; i < r->warnings.n; i++) {
 		fputs("# warning: ", out);
 		ml_table_text(out, r->warnings.texts[i]);
@@ -226,5 +250,6 @@ void ml_table_print(FILE *out, const struct ml_reading *r, const struct ml_optio
 	for (i = 0; i < r->sites.functions_n; i++)
 		if (!r->sites.functions[i].hidden)
 			print_function(out, options, &r->sites.functions[i]);
+	print_advice(out, r);
 	print_sums(out, r, options);
 }

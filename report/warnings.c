@@ -108,7 +108,7 @@ static void collect_meta(struct ml_warnings *w, const struct ml_trace *t)
 
 	if (refused)
 		ml_warnings_add(w, "no Python frames were recorded: %s", refused);
-	else if (!ml_load_meta(t, "python"))
+	else if (!ml_load_meta(t, "python") && ml_load_meta(t, "pid"))
 		ml_warnings_add(w, "no Python frames were recorded: no usable CPython was found");
 	if (ml_load_meta(t, "late"))
 		ml_warnings_add(w, "CPython was loaded after the process had started: what came before was not seen");

@@ -169,6 +169,30 @@ def test_run_off(python, tmp_path):
 
 
 @pytest.mark.few
+def test_run_says_at_once_that_nothing_will_be_recorded(python, tmp_path):
+    (tmp_path / "file").write_text("")
+    out, err = run(tmp_path / "file", python=python)
+    assert out == "out\n"
+    assert err.splitlines() == [f"memline: nothing will be recorded in {tmp_path}/file: Not a directory", "err",
+                                f"memline: no trace was made in {tmp_path}/file: Not a directory"]
+
+
+@pytest.mark.few
+def test_report_says_what_it_covers(python, tmp_path):
+    def coverage(folder, *options, **environment):
+        _, err = run(folder, *options, python=python, **environment)
+        return err.splitlines()[3].partition(" Mem usage is ")[0], err
+
+    assert coverage(tmp_path / "all")[0] == "# Every allocation was recorded."
+    line, _ = coverage(tmp_path / "none", "--objects=off")
+    assert line == "# Every allocation of the C library was recorded, none of Python's small objects."
+    _, err = coverage(tmp_path / "scope", "--scope=/nothing")
+    assert "# No line in scope allocated or freed: --scope GLOB takes other source files" in err
+    _, err = coverage(tmp_path / "function", "--function=nothing")
+    assert "# No function in scope that allocated or freed is called so." in err
+
+
+@pytest.mark.few
 def test_run_reports_its_own_run_alone(python, tmp_path):
     """Another program that is recorded meanwhile into the same folder is not part of it, a child is."""
     text = ("import subprocess, sys\n"
