@@ -59,10 +59,6 @@ struct ml_process {
 
 extern struct ml_process ml_process;
 
-/* Turn and owner of the newest record of the process: turn << ML_TURN_OWNER_BITS | ring. */
-extern _Atomic uint64_t ml_turn;
-#define ML_TURN_OWNER_BITS 24
-
 /* Ends the recording; what was recorded stays readable. The first reason counts. error: a positive errno or 0. */
 void ml_process_stop(enum ml_stop reason, int error);
 

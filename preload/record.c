@@ -16,7 +16,7 @@ static inline uint8_t *begin(struct ml_thread *t, bool python)
 				 1);
 		return NULL;
 	}
-	if ((atomic_load_explicit(&ml_turn, memory_order_relaxed) & ((1u << ML_TURN_OWNER_BITS) - 1)) != r->id)
+	if (!ml_ring_has_turn(r))
 		ml_ring_take_turn(r);
 	return r->at;
 }

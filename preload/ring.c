@@ -184,8 +184,12 @@ uint8_t *ml_ring_attend(struct ml_ring *r, bool look)
 		tick(r);
 		look = true;
 	}
-	if (look && ml_process_finalizes())
+	if (look && ml_process_finalizes()) {
+		/* Reports end here: it must stand behind all that other threads have done, so not in an old turn. */
+		if (!ml_ring_has_turn(r))
+			ml_ring_take_turn(r);
 		ml_ring_commit(r, ml_put_finalize(r->at));
+	}
 	return r->at;
 }
 

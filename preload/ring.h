@@ -6,6 +6,7 @@
 #ifndef ML_PRELOAD_RING_H
 #define ML_PRELOAD_RING_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "preload/stack.h"
@@ -36,6 +37,18 @@ void ml_ring_reset(void);
 
 /* The slow part of ml_ring_begin(): the clock, the interpreter's end, a full piece. NULL: the piece can't be stored. */
 uint8_t *ml_ring_attend(struct ml_ring *r, bool look);
+
+/* Turn and owner of the newest record of the process: turn << ML_TURN_OWNER_BITS | ring. */
+extern _Atomic uint64_t ml_turn;
+#define ML_TURN_OWNER_BITS 24
+
+/* Whether the newest record of the process is this ring's, so that the next one belongs to the same turn. */
+static inline bool ml_ring_has_turn(const struct ml_ring *r)
+{
+	uint64_t turn = atomic_load_explicit(&ml_turn, memory_order_relaxed);
+
+	return (turn & (((uint64_t)1 << ML_TURN_OWNER_BITS) - 1)) == r->id;
+}
 
 /* Takes the turn for this ring: notes it in front of the record. */
 void ml_ring_take_turn(struct ml_ring *r);
