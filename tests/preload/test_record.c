@@ -317,6 +317,46 @@ START_TEST(marks_the_interpreters_end_once)
 }
 END_TEST
 
+#define BEFORE_THE_END 1000u
+
+static void *act(void *unused)
+{
+	(void)unused;
+	for (unsigned i = 0; i < BEFORE_THE_END; i++)
+		session_alloc((i + 2) * 16, 1);
+	return NULL;
+}
+
+/* Whoever notes the interpreter's end, what other threads did before stands before it. */
+START_TEST(marks_the_end_behind_other_threads)
+{
+	struct code *code;
+	struct frame root = {.previous = NULL};
+	struct trace_event *events;
+	pthread_t thread;
+	size_t count, before = 0;
+
+	session_start(NULL);
+	frames_start(FRAMES_VERSIONS);
+	code = frames_code("/app/a.py", "f", 1);
+	root.code = frames_tagged(code);
+	root.instr = &code->bytecode[5];
+	frames_top = &root;
+	ck_assert(session_alloc(16, 1));
+	ck_assert_int_eq(pthread_create(&thread, NULL, act, NULL), 0);
+	pthread_join(thread, NULL);
+	frames_finalizing = (uintptr_t)&frames_finalizing;
+	ck_assert(session_free(16));
+	trace_open(&trace, session_trace());
+	events = trace_events(&trace, &count);
+	ck_assert_uint_eq(count, 1 + BEFORE_THE_END + 1 + 1);
+	while (before < count && events[before].e.record != ML_RECORD_OTHER)
+		before++;
+	ck_assert_uint_eq(before, 1 + BEFORE_THE_END);
+	free(events);
+}
+END_TEST
+
 /* A hook within a hook is the same call at a lower layer; in the middle of our own code it is a signal handler's. */
 START_TEST(records_the_outermost_layer)
 {
@@ -443,6 +483,7 @@ int main(void)
 	tcase_add_test(c, notes_the_time_after_waiting);
 	tcase_add_loop_test(c, records_under_the_stack, 0, 2);
 	tcase_add_test(c, marks_the_interpreters_end_once);
+	tcase_add_test(c, marks_the_end_behind_other_threads);
 	tcase_add_test(c, records_the_outermost_layer);
 	tcase_add_test(c, tells_what_is_freed_within_a_free);
 	tcase_add_test(c, leaves_errno_alone);
