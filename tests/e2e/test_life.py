@@ -108,7 +108,9 @@ def test_endings(python, ending):
     assert run.status == status
     process = run.process()
     assert process.data["end"] == end
-    assert process.rows["made"].increment == process.rows["made"].live == 100_000 + BYTES
+    made = process.rows["made"]
+    assert made.allocated == made.live == 100_000 + BYTES
+    assert abs(made.increment - made.live) <= 512  # a name of the imports may leave CPython's cache of attributes here
     assert process.warnings == []
 
 
