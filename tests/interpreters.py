@@ -77,7 +77,11 @@ def chroot_prefix(chroot):
 
 
 def chroots():
-    return [os.path.abspath(each) for each in os.environ.get("MEMLINE_CHROOT", "").split(":") if each]
+    folders = [os.path.abspath(each) for each in os.environ.get("MEMLINE_CHROOT", "").split(":") if each]
+    for folder in folders:
+        if not os.path.exists(os.path.join(folder, "bin/sh")):
+            raise FileNotFoundError(f"MEMLINE_CHROOT: no system is in {folder}")
+    return folders
 
 
 def probe(path, chroot):

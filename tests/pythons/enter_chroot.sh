@@ -11,6 +11,10 @@ fi
 shift
 dir=$1
 shift
+if [ ! -x "$dir/bin/sh" ]; then
+	echo "enter_chroot.sh: no system is in $dir" >&2
+	exit 2
+fi
 project=$(cd "$(dirname "$0")/../.." && pwd)
 
 for each in /proc /dev /tmp "$project"; do
