@@ -2,6 +2,7 @@
 import fcntl
 import os
 import subprocess
+import sys
 
 import pytest
 from bare import run_both
@@ -11,10 +12,11 @@ FOLDER = os.path.join(BUILD, "python-packages")
 
 
 def install(python, name, folder):
-    """Whether the package could be had. One at a time: tests may run in several processes."""
+    """Whether the package could be had, by this interpreter's pip: the other may have none. One at a time: tests may run
+    in several processes."""
     os.makedirs(FOLDER, exist_ok=True)
-    command = [*python.command, "-m", "pip", "install", "--quiet", "--no-cache-dir", "--only-binary", ":all:",
-               "--target", folder, name]
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-cache-dir", "--only-binary", ":all:",
+               "--python-version", "{}.{}".format(*python.version), "--target", folder, name]
     with open(os.path.join(FOLDER, "lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if os.path.isdir(os.path.join(folder, name)):

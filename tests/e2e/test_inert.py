@@ -60,10 +60,12 @@ def test_a_preload_that_is_not_there(python):
 
 def embed(python, program, text):
     """Runs an embedding program. Returns its Run."""
-    answer = run_bare(python, ["-c", "import sys, sysconfig as s; print(sys.prefix, s.get_config_var('LIBDIR') + '/' +"
-                                     " (s.get_config_var('INSTSONAME') or ''))"])[1].decode()
-    home, library = answer.split()
-    if not os.path.isfile(python.outside(library)) or ".so" not in library:
+    answer = run_bare(python, ["-c", "import sys, sysconfig as s; g = s.get_config_var; print(sys.prefix, g('LIBDIR'), " +
+                                     "g('MULTIARCH') or '.', g('INSTSONAME') or '-')"])[1].decode()
+    home, folder, multiarch, name = answer.split()
+    paths = [os.path.join(folder, name), os.path.join(folder, multiarch, name)]
+    library = next((path for path in paths if os.path.isfile(python.outside(path)) and ".so" in name), None)
+    if not library:
         pytest.skip("this CPython has no shared library")
     path = write_program(text)
     run = Run(path, path)
