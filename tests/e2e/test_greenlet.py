@@ -12,8 +12,10 @@ FOLDER = os.path.join(BUILD, "python-packages")
 
 
 def install(python, name, folder):
-    """Whether the package could be had, by this interpreter's pip: the other may have none. One at a time: tests may run
-    in several processes."""
+    """Whether the package could be had, by this interpreter's pip: the other may have none.
+
+    One at a time: tests may run in several processes.
+    """
     os.makedirs(FOLDER, exist_ok=True)
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-cache-dir", "--only-binary", ":all:",
                "--python-version", "{}.{}".format(*python.version), "--target", folder, name]
