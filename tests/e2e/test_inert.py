@@ -60,8 +60,8 @@ def test_a_preload_that_is_not_there(python):
 
 def embed(python, program, text):
     """Runs an embedding program. Returns its Run."""
-    answer = run_bare(python, ["-c", "import sys, sysconfig as s; g = s.get_config_var; print(sys.prefix, g('LIBDIR')," +
-                                     " g('MULTIARCH') or '.', g('INSTSONAME') or '-')"])[1].decode()
+    answer = run_bare(python, ["-c", "import sys, sysconfig as s; g = s.get_config_var; print(sys.prefix, g('LIBDIR')" +
+                                     ", g('MULTIARCH') or '.', g('INSTSONAME') or '-')"])[1].decode()
     home, folder, multiarch, name = answer.split()
     paths = [os.path.join(folder, name), os.path.join(folder, multiarch, name)]
     library = next((path for path in paths if os.path.isfile(python.outside(path)) and ".so" in name), None)
