@@ -267,7 +267,7 @@ def tests_of(python, wanted):
                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     except subprocess.CalledProcessError:
         return []
-    root = found.stdout.decode().strip()
+    root = python.outside(found.stdout.decode().strip())
     names = {re.sub(r"\.py$", "", name) for name in os.listdir(root)}
     # regrtest runs the modules of these packages as tests of their own: the parts share no process.
     for package in ("test_multiprocessing_fork", "test_multiprocessing_spawn", "test_concurrent_futures"):
