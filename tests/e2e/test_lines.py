@@ -236,6 +236,37 @@ def test_exceptions(python):
     assert near(rows["attempted"], 23_400 + 3 * BYTES, SMALL + frames(python))
 
 
+def test_locals_that_die_belong_to_the_line_that_called(python):
+    rows = record(python, """
+        keep = [None]
+        def work():
+            local = bytes(1_000_000)  # made
+            return 1  # returned
+        def yields():
+            local = bytes(2_000_000)  # made_by_generator
+            yield 1  # yielded
+        def between():
+            work()  # called
+            list(map(work_with, keep))  # called_by_map
+            for _ in yields():  # exhausted
+                pass
+            return 1  # done
+        def work_with(_):
+            local = bytes(4_000_000)  # made_by_map
+            return 1  # returned_to_map
+        between()  # outer
+    """).process().rows
+    for size, made, returned, called in ((1_000_000, "made", "returned", "called"),
+                                         (2_000_000, "made_by_generator", "yielded", "exhausted"),
+                                         (4_000_000, "made_by_map", "returned_to_map", "called_by_map")):
+        assert rows[made].increment == size + BYTES
+        assert rows[made].live == 0
+        assert near(rows[returned], 0, frames(python))
+        assert abs(rows[called].own_increment + size + BYTES) <= SMALL + frames(python)
+        assert near(rows[called], 0, SMALL + frames(python))
+    assert near(rows["done"], 0, 0)
+
+
 def test_calls_over_several_lines(python):
     rows = record(python, """
         SIZE = 500_000
