@@ -114,7 +114,7 @@ static void collect_meta(struct ml_warnings *w, const struct ml_trace *t)
 		ml_warnings_add(w, "CPython was loaded after the process had started: what came before was not seen");
 	for (i = 0; i < t->meta_n; i++)
 		if (!strncmp(t->meta[i].key, ignored, sizeof(ignored) - 1))
-			ml_warnings_add(w, "MEMLINE_%s was ignored: '%s' makes no sense",
+			ml_warnings_add(w, "MEMLINE_%s was ignored: it does not take '%s'",
 					t->meta[i].key + sizeof(ignored) - 1, t->meta[i].value);
 }
 
