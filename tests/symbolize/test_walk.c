@@ -15,6 +15,15 @@
 
 #define HERE ((uintptr_t)__builtin_frame_address(0))
 
+/* What is looked for on the C stack has to be there: the address sanitizer of gcc 13, clang 15 and later keeps locals
+   elsewhere. */
+const char *__asan_default_options(void);
+
+const char *__asan_default_options(void)
+{
+	return "detect_stack_use_after_return=0";
+}
+
 static struct ml_abi abi;
 static const struct ml_offsets *at;
 
