@@ -17,11 +17,12 @@ endif
 CFLAGS ?= -O2 -g
 ML_CFLAGS := -std=c11 $(WARNINGS) -I. -MMD -MP -D_GNU_SOURCE -DML_VERSION_TEXT='"$(VERSION)"' $(CFLAGS)
 
-# The preloaded object: no library but libc, nothing exported but what it interposes.
+# The preloaded object: no library but libc, nothing exported but what it interposes. Not fortified, as compilers of
+# distributions may do unasked: those checks print and abort.
 INPROC_SRC := $(wildcard $(addprefix symbolize/,python/abi.c python/walk.c python/code.c native/modules.c))
 PRELOAD_SRC := $(wildcard preload/*.c) $(INPROC_SRC)
 PRELOAD_CFLAGS := $(ML_CFLAGS) -fPIC -fvisibility=hidden -fno-builtin-malloc -fno-builtin-calloc -fno-builtin-realloc \
-	-fno-builtin-free -fno-stack-protector -fno-plt
+	-fno-builtin-free -fno-stack-protector -fno-plt -U_FORTIFY_SOURCE
 PRELOAD_LDFLAGS := -shared -Wl,--no-undefined -Wl,-z,now -Wl,-z,relro -Wl,--version-script=preload/exports.map
 
 TRACE_SRC := $(wildcard trace/*.c)

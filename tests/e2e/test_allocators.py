@@ -2,12 +2,13 @@
 import pytest
 from support import BYTES, record
 
+# Large enough for the peak to be there, and not where Python compiles its library on a new machine.
 PROGRAM = """
 keep = [None] * 1000
 def work():
     for i in range(1000):
         keep[i] = bytes(100)  # small
-    large = bytes(1_000_000)  # large
+    large = bytes(10_000_000)  # large
     del large  # deleted
     for i in range(500):
         keep[i] = None  # freed
@@ -38,7 +39,7 @@ def check_rows(process, notes=0):
         assert rows["small"].peak == 1000 * (100 + BYTES)
         assert rows["small"].live == 500 * (100 + BYTES)
         assert rows["small"].live_blocks == 500
-    assert 0 <= rows["large"].increment - (1_000_000 + BYTES) <= notes
+    assert 0 <= rows["large"].increment - (10_000_000 + BYTES) <= notes
     assert abs(rows["deleted"].increment + rows["large"].increment) <= notes
     assert -500 * notes <= rows["freed"].increment + 500 * (100 + BYTES) <= 0
     grown = rows["grown"].increment + rows["extended"].increment
@@ -63,7 +64,7 @@ def test_options(python, options):
 def test_tracemalloc_started_and_stopped_by_the_program(python):
     run = record(python, "import tracemalloc\ntracemalloc.start()\n" + PROGRAM.replace("work()\n", "") + """
 work()
-print(tracemalloc.get_traced_memory()[1] > 1_000_000)
+print(tracemalloc.get_traced_memory()[1] > 10_000_000)
 tracemalloc.stop()
 keep[999] = None  # after
 """)
@@ -78,8 +79,8 @@ def test_without_objects(python):
     """MEMLINE_OBJECTS=off: what reaches the C library alone."""
     rows = record(python, PROGRAM, env={"MEMLINE_OBJECTS": "off"}).process().rows
     assert rows["small"].increment == 0
-    assert rows["large"].increment == 1_000_000 + BYTES
-    assert rows["deleted"].increment == -(1_000_000 + BYTES)
+    assert rows["large"].increment == 10_000_000 + BYTES
+    assert rows["deleted"].increment == -(10_000_000 + BYTES)
 
 
 def test_switched_off(python):

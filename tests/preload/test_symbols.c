@@ -1,6 +1,7 @@
 #include <check.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <gnu/libc-version.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,12 +65,21 @@ static void count(const struct ml_object *o, const char *name, void *names)
 	++*(unsigned *)names;
 }
 
+/* Did the loader find the same behind someone? Before glibc 2.36 it took a symbol's oldest version there, and its
+   default version everywhere else (sourceware.org bug 14932). */
+static bool agrees(const char *name, void *ours, void *loaders)
+{
+	const char *minor = strchr(gnu_get_libc_version(), '.') + 1;
+
+	return ours == loaders || (atoi(minor) < 36 && ours == dlsym(RTLD_DEFAULT, name));
+}
+
 static void same_next(const struct ml_object *o, const char *name, void *context)
 {
 	void *ours = ml_symbols_next(name), *loaders = dlsym(RTLD_NEXT, name);
 
 	count(o, name, context);
-	ck_assert_msg(ours == loaders, "%s: %p, not %p", name, ours, loaders);
+	ck_assert_msg(agrees(name, ours, loaders), "%s: %p, not %p", name, ours, loaders);
 }
 
 START_TEST(test_hash)
@@ -325,7 +335,7 @@ static int compare_in_preload(void)
 	if (!us || !loader)
 		return 125;
 	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (us(names[i]) != loader(names[i]))
+		if (!agrees(names[i], us(names[i]), loader(names[i])))
 			return (int)i + 1;
 	/* The object that was preloaded behind, whatever an earlier one defines. */
 	return us("numbered_10") != dlsym(RTLD_DEFAULT, "numbered_10") || us("next_by_us");
