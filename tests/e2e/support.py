@@ -18,11 +18,14 @@ CALLS = os.path.join(BUILD, "tests/e2e/objects/calls.so")
 
 MIB = 1 << 20
 
-# The cyclic collector frees on whatever line happens to be running. So does CPython's cache of type attributes when it
-# drops the name of an earlier look-up, by its address: it starts empty, and what the tagged lines look up is looked up
-# here first.
-QUIET = ("import gc, sys; gc.disable(); getattr(sys, '_clear_internal_caches', sys._clear_type_cache)(); "
-         "bytes(1); bytearray(1).extend(b'')")
+# The cyclic collector frees on whatever line happens to be running.
+QUIET = "import gc, sys; gc.disable(); "
+
+# So does CPython's cache of type attributes when it drops the name of an earlier look-up, by its address. Names that
+# nothing else keeps come from imports (a module's code goes when it has run), so it is emptied behind them; what the
+# tagged lines look up is looked up here first.
+FORGET = ("import sys; getattr(sys, '_clear_internal_caches', sys._clear_type_cache)(); "
+          "bytes(1); bytearray(1).extend(b'')")
 
 # What CPython puts around the data of a bytes object: sizeof(PyBytesObject), with its NUL.
 BYTES = 33
@@ -188,10 +191,13 @@ def clean_environment(**changes):
 def write_program(text, name="program.py"):
     """Writes a program into a new folder, which goes when the tests end.
 
-    Its first line, if empty, becomes one that keeps CPython from freeing things on lines that have no part in it.
+    Its first line, if empty, and its last import keep CPython from freeing things on lines that have no part in it.
     """
     if text.startswith("\n"):
-        text = QUIET + text
+        imports = list(re.finditer(r"^(?:import|from) [^#;(\\\n]+$", text, re.MULTILINE))
+        behind = imports[-1].end() if imports else 0
+        forget = "; " + FORGET if imports else FORGET
+        text = QUIET + text[:behind] + forget + text[behind:]
     path = os.path.join(tempfile.mkdtemp(dir=SCRATCH.name), name)
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
