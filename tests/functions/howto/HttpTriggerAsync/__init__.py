@@ -1,0 +1,17 @@
+import os
+
+import aiohttp
+import azure.functions as func
+
+PAGE = os.environ["PAGE"]
+
+
+async def main(req: func.HttpRequest) -> func.HttpResponse:
+    await get_microsoft_page_async(PAGE)  # main_async
+    return func.HttpResponse("Microsoft Page Is Loaded", status_code=200)
+
+
+async def get_microsoft_page_async(url: str):
+    async with aiohttp.ClientSession() as client:  # session
+        async with client.get(url) as response:  # response
+            await response.text()  # text
