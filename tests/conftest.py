@@ -3,19 +3,10 @@ is marked `since(3, 12)`, those of that version and later."""
 import interpreters
 import pytest
 
-# The ways in which CPython keeps its frames: as objects, as structs found by way of the C stack, as structs of the
-# thread.
-FEW = ((3, 8), (3, 11), (3, 13))
-
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "few: runs under an interpreter of each kind, not under all")
     config.addinivalue_line("markers", "since(major, minor): runs under interpreters that are not older")
-
-
-def few(found):
-    kinds = {each.version[:2]: each for each in found}
-    return [kinds[kind] for kind in FEW if kind in kinds] or found[-1:]
 
 
 def since(found, oldest):
@@ -29,5 +20,5 @@ def pytest_generate_tests(metafunc):
         if metafunc.definition.get_closest_marker("since"):
             found = since(found, metafunc.definition.get_closest_marker("since").args)
         if metafunc.definition.get_closest_marker("few"):
-            found = few(found)
+            found = interpreters.few(found)
         metafunc.parametrize("python", found, ids=repr, scope="session")

@@ -12,6 +12,10 @@ import shutil
 import subprocess
 
 OLDEST = (3, 8)
+
+# The ways in which CPython keeps its frames: as objects, as structs found by way of the C stack, as structs of the
+# thread.
+FEW = ((3, 8), (3, 11), (3, 13))
 NAME = re.compile(r"/(python3(\.\d+t?)?|pypy3|graalpy)$")
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -128,6 +132,12 @@ def find_all():
 def find():
     """The CPythons that memline supports and PYTHONS selects."""
     return [each for each in find_all() if each.supported and selected(each)]
+
+
+def few(found):
+    """One of each kind."""
+    kinds = {each.version[:2]: each for each in found}
+    return [kinds[kind] for kind in FEW if kind in kinds] or found[-1:]
 
 
 def find_others():

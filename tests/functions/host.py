@@ -12,9 +12,11 @@ import concurrent.futures
 import json
 import os
 import queue
+import shlex
 import signal
 import subprocess
 import threading
+import time
 import uuid
 
 import grpc
@@ -25,6 +27,7 @@ from protocol import DIRECTIONS, SUCCESS
 HOST_VERSION = "4.1037.0"
 MAX_MESSAGE = 128 << 20
 SECONDS = 60
+INTERRUPTS = 10
 
 # Variables by which tests choose how a worker starts; those of this machine must not.
 NOT_INHERITED = ("PYTHON", "MEMLINE_", "LD_PRELOAD", "FUNCTIONS_", "AzureWebJobs", "CONTAINER_NAME", "WEBSITE_", "MALLOC_")
@@ -75,20 +78,77 @@ def functions_of(app):
     return found
 
 
-class Started:
-    """A worker's process. After kill() or wait(): status, stdout and stderr. logs: what it sent to the host."""
+class Program:
+    """A process with pipes. After kill() or wait(): status, stdout and stderr."""
+
+    def __init__(self):
+        self.process = self.reader = None
+        self.status = self.stdout = self.stderr = None
+
+    def run(self, command, **more):
+        """Starts the process and goes on reading its pipes, as the real host does."""
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, **more)
+        self.reader = threading.Thread(target=self.drain, daemon=True)
+        self.reader.start()
+
+    def drain(self):
+        stdout, stderr = self.process.communicate()
+        self.stdout, self.stderr = stdout.decode(), stderr.decode()
+        self.leave("the process has ended")
+
+    def leave(self, why):
+        """For what waits for it."""
+
+    def wait(self, seconds=SECONDS):
+        """Waits for the process to end, and for whoever else has its pipes. Gives its status, as subprocess has it."""
+        self.reader.join(seconds)
+        if self.reader.is_alive():
+            raise Failed(f"still running after {seconds} s")
+        self.status = self.process.returncode
+        return self.status
+
+    def kill(self, number=signal.SIGKILL):
+        self.process.send_signal(number)
+        return self.wait()
+
+    def interrupt(self):
+        """Ends it by SIGINT. A worker that waits for nothing else may not hear one, so it gets some."""
+        for _ in range(INTERRUPTS):
+            self.process.send_signal(signal.SIGINT)
+            self.reader.join(1)
+            if not self.reader.is_alive():
+                break
+        return self.wait(0)
+
+
+class Func(Program):
+    """What stands for the real host's process: it has workers as its children, and ends with them."""
+
+    @property
+    def children(self):
+        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children", encoding="ascii") as text:
+            return [int(each) for each in text.read().split()]
+
+    def kill(self, number=signal.SIGKILL):
+        for pid in self.children:
+            os.kill(pid, number)
+        return self.wait()
+
+
+class Started(Program):
+    """A worker's process, and what is said to it. logs: what it sent to the host."""
 
     def __init__(self, app):
+        super().__init__()
         self.id = str(uuid.uuid4())
         self.app = app
         self.functions = {}  # metadata by name
         self.logs = []
-        self.process = self.reader = None
-        self.status = self.stdout = self.stderr = None
         self.outgoing = queue.SimpleQueue()
         self.waiting = {}  # futures by what they wait for
         self.lock = threading.Lock()
-        self.expect("start_stream")
+        self.connected = self.expect("start_stream")
 
     def expect(self, *key):
         with self.lock:
@@ -110,10 +170,13 @@ class Started:
         except grpc.RpcError:
             pass
         self.outgoing.put(None)
+        self.leave("the worker's stream has ended")
+
+    def leave(self, why):
         with self.lock:
             left, self.waiting = self.waiting, {}
         for future in left.values():
-            future.set_exception(Failed("the worker's stream has ended"))
+            future.set_exception(Failed(why))
 
     def take(self, name, content):
         if name == "rpc_log":
@@ -132,7 +195,7 @@ class Started:
 
     def load(self, worker):
         """What the host does before the first invocation."""
-        self.expect("start_stream").result(SECONDS)
+        self.connected.result(SECONDS)
         answer = self.ask("worker_init_response", worker_init_request={
             "host_version": HOST_VERSION, "capabilities": {}, "function_app_directory": self.app,
             "worker_directory": os.path.dirname(worker.script)})
@@ -180,33 +243,23 @@ class Started:
                        for number in range(count)]
             return [each.result() for each in waiting]
 
-    def run(self, command, **more):
-        """Starts the process and goes on reading its pipes, as the real host does."""
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, **more)
-        self.reader = threading.Thread(target=self.drain, daemon=True)
-        self.reader.start()
+    def hang_up(self):
+        """Ends the stream, and leaves the process."""
+        self.outgoing.put(None)
 
-    def drain(self):
-        stdout, stderr = self.process.communicate()
-        self.stdout, self.stderr = stdout.decode(), stderr.decode()
-
-    def wait(self, seconds=SECONDS):
-        """Waits for the process to end, and for whoever else has its pipes. Gives its status, as subprocess has it."""
-        self.reader.join(seconds)
-        if self.reader.is_alive():
-            raise Failed(f"still running after {seconds} s")
-        self.status = self.process.returncode
-        return self.status
-
-    def kill(self, number=signal.SIGKILL):
-        self.process.send_signal(number)
-        return self.wait()
+    def wait_for_log(self, message, times):
+        """Until the worker has sent so many logs with that message."""
+        late = time.monotonic() + SECONDS
+        while sum(log["message"] == message for log in self.logs) < times:
+            if time.monotonic() > late:
+                raise Failed(f"no {message!r} in the logs after {SECONDS} s")
+            time.sleep(0.01)
 
 
 class Host:
     def __init__(self):
-        self.started = {}
+        self.started = {}  # by id
+        self.programs = []
         self.pool = concurrent.futures.ThreadPoolExecutor(32)
         limits = [("grpc.max_receive_message_length", MAX_MESSAGE), ("grpc.max_send_message_length", MAX_MESSAGE)]
         self.server = grpc.server(self.pool, options=limits)
@@ -222,9 +275,9 @@ class Host:
         return self
 
     def __exit__(self, *_):
-        for started in self.started.values():
-            if started.process and started.process.poll() is None:
-                started.kill()
+        for program in self.programs:
+            if program.process.poll() is None:
+                program.kill()
         self.server.stop(None).wait()
         self.pool.shutdown()
 
@@ -243,26 +296,43 @@ class Host:
                "--functions-grpc-max-message-length", str(MAX_MESSAGE)]
         return old + (new if worker.generation.modern else [])
 
-    def environment(self, worker, app, changes):
+    @staticmethod
+    def environment(worker, app, changes, preload):
         """PYTHONPATH stands for the virtual environment that is active where a developer starts the host."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)}
         version = "{}.{}".format(*worker.python.version)
+        changes = dict(changes or {}, **({"LD_PRELOAD": preload} if preload else {}))
         return dict(inherited, FUNCTIONS_WORKER_RUNTIME="python", FUNCTIONS_WORKER_RUNTIME_VERSION=version,
                     AzureWebJobsScriptRoot=app, PYTHONPATH=os.path.join(app, ".python_packages/lib/site-packages"),
                     **changes)
 
-    def start(self, worker, app, env=None, preload=None, cwd=None, wrapper=(), load=True):
-        """Starts a worker for the app in a folder and loads the app. env: its app settings; preload: the library;
-        wrapper: a command that runs what follows it."""
+    def prepare(self, worker, app):
+        """A worker to be, and the command that starts it."""
         started = Started(app)
         self.started[started.id] = started
-        changes = dict(env or {}, **({"LD_PRELOAD": preload} if preload else {}))
-        command = [*wrapper, worker.python.path, worker.script, *self.arguments(worker, started)]
-        started.run(command, cwd=cwd or app, env=self.environment(worker, app, changes))
-        if load:
-            try:
-                started.load(worker)
-            except (Failed, concurrent.futures.TimeoutError) as failed:
-                started.kill()
-                raise Failed(f"{failed}\n{started.stdout}\n{started.stderr}") from failed
+        return started, [worker.python.path, worker.script, *self.arguments(worker, started)]
+
+    def run(self, program, command, folder, environment):
+        self.programs.append(program)
+        program.run(command, cwd=folder, env=environment)
+
+    def start(self, worker, app, env=None, preload=None, cwd=None):
+        """Starts a worker for the app in a folder and loads the app. env: its app settings; preload: the library."""
+        started, command = self.prepare(worker, app)
+        self.run(started, command, cwd or app, self.environment(worker, app, env, preload))
+        try:
+            started.load(worker)
+        except (Failed, concurrent.futures.TimeoutError) as failed:
+            started.kill()
+            raise Failed(f"{failed}\n{started.stdout}\n{started.stderr}") from failed
         return started
+
+    def start_several(self, worker, app, count, env=None, preload=None):
+        """Starts workers as children of a process that is no Python, as func is none. Gives it and them."""
+        several = [self.prepare(worker, app) for _ in range(count)]
+        script = "".join(f"{shlex.join(command)} & " for _, command in several) + "wait"
+        func = Func()
+        self.run(func, ["sh", "-c", script], app, self.environment(worker, app, env, preload))
+        for started, _ in several:
+            started.load(worker)
+        return func, [started for started, _ in several]

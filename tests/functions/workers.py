@@ -4,11 +4,14 @@ CPython 3.8 to 3.12 get the last worker that is published there; 3.8 as it was p
 they can load. From 3.13 on the published runtime does the work, behind proxy_worker.py. MEMLINE_FUNCTIONS_WORKER names a
 folder with another one, such as Core Tools have in workers/python/3.11/LINUX/X64; the interpreter of that version runs it.
 """
+import contextlib
 import fcntl
 import os
 import re
 import shutil
 import subprocess
+import sys
+import types
 
 from interpreters import BUILD
 
@@ -80,20 +83,37 @@ class Worker:
         self.app_packages = app_packages
 
 
-def install_into(python, generation, home):
-    """Fills home, unless it is full: worker/, as the host has it, and packages/ for the apps."""
-    done = os.path.join(home, "installed")
-    words = " ".join(generation.packages + APP_PACKAGES)
-    if os.path.exists(done):
-        with open(done, encoding="utf-8") as text:
+@contextlib.contextmanager
+def locked(home):
+    """One at a time: tests may run in several processes."""
+    os.makedirs(home, exist_ok=True)
+    with open(os.path.join(home, "lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def fill(python, folder, packages):
+    """Installs packages into a folder, unless they are there."""
+    note = folder + ".installed"
+    words = " ".join(packages)
+    if os.path.exists(note):
+        with open(note, encoding="utf-8") as text:
             if text.read() == words:
                 return
-    for name, packages in ("packages", APP_PACKAGES), ("worker", generation.packages):
-        shutil.rmtree(os.path.join(home, name), ignore_errors=True)
-        if packages:
-            pip_install(python, packages, os.path.join(home, name))
-    with open(done, "w", encoding="utf-8") as text:
+    shutil.rmtree(folder, ignore_errors=True)
+    if packages:
+        pip_install(python, packages, folder)
+    with open(note, "w", encoding="utf-8") as text:
         text.write(words)
+
+
+def install_host():
+    """The folder with what host.py imports, for the Python that runs this."""
+    python = types.SimpleNamespace(path=sys.executable)
+    home = os.path.join(FOLDER, "host-{}.{}".format(*sys.version_info))
+    with locked(home):
+        fill(python, os.path.join(home, "packages"), ["grpcio"])
+    return os.path.join(home, "packages")
 
 
 def place_scripts(folder):
@@ -104,17 +124,16 @@ def place_scripts(folder):
 
 
 def install(python):
-    """The worker for an interpreter. Raises NotInstalled. One at a time: tests may run in several processes."""
+    """The worker for an interpreter. Raises NotInstalled."""
     if python.chroot:
         raise NotInstalled("it is not installed into chroots")
     generation = generation_of(python)
-    home = os.path.join(FOLDER, f"{python!r}-{os.path.basename(os.path.dirname(os.path.dirname(python.path)))}")
-    os.makedirs(home, exist_ok=True)
-    with open(os.path.join(home, "lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        install_into(python, generation, home)
-        given = os.environ.get("MEMLINE_FUNCTIONS_WORKER")
+    given = os.environ.get("MEMLINE_FUNCTIONS_WORKER")
+    home = os.path.join(FOLDER, repr(python) + python.path.replace("/", "_"))
+    folder = given or os.path.join(home, "worker")
+    with locked(home):
+        fill(python, os.path.join(home, "packages"), APP_PACKAGES)
         if not given:
-            place_scripts(os.path.join(home, "worker"))
-    script = os.path.join(given or os.path.join(home, "worker"), "worker.py")
-    return Worker(python, generation, script, os.path.join(home, "packages"))
+            fill(python, folder, generation.packages)
+            place_scripts(folder)
+    return Worker(python, generation, os.path.join(folder, "worker.py"), os.path.join(home, "packages"))
