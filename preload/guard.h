@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "preload/hidden.h"
+
 enum ml_busy {
 	ML_IDLE = 0,
 	ML_IN_CALL = 1,   /* in the real allocator: a nested hook is the same allocation at a lower layer */
@@ -34,7 +36,7 @@ struct ml_thread {
 };
 
 /* Initial-exec: reached without a call, so it can't allocate. */
-extern __thread struct ml_thread ml_thread __attribute__((tls_model("initial-exec")));
+extern __thread struct ml_thread ml_thread __attribute__((tls_model("initial-exec"))) ML_HIDDEN;
 
 /* What the kernel wipes when the process forks, in whatever way it does (madvise(2), MADV_WIPEONFORK). */
 struct ml_wiped {
@@ -42,7 +44,7 @@ struct ml_wiped {
 	_Atomic uint32_t alive; /* 1; 0 in a forked child that has not noticed yet */
 };
 
-extern struct ml_wiped *ml_wiped;
+extern struct ml_wiped *ml_wiped ML_HIDDEN;
 
 /* A thread's gate before it has a ring. Generations start behind it. */
 #define ML_GATE_NONE 1u

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "preload/hidden.h"
+
 enum ml_native {
 	ML_NATIVE_OFF,
 	ML_NATIVE_CALLER, /* one native frame: who called the allocator */
@@ -31,7 +33,7 @@ struct ml_options {
 #define ML_NODES_MAX (1u << 26)
 
 /* The options in force. Read once by ml_options_read(). */
-extern struct ml_options ml_options;
+extern struct ml_options ml_options ML_HIDDEN;
 
 /* Reads environment (an array as environ) into ml_options. A value that makes no sense leaves the default. */
 void ml_options_read(char **environment);

@@ -210,6 +210,10 @@ static void start_tracking(struct ml_object *object, bool late)
 
 	ml_process.python = !ml_abi_init(&ml_process.abi, lookup, object, &why);
 	ml_process.refused = ml_process.python ? NULL : why;
+	ml_process.abi.tls_module = object->tls_module;
+	ml_process.abi.tls_bytes = object->tls_bytes;
+	if (object->tls_module)
+		*(void **)&ml_process.abi.tls_get_addr = ml_symbols_next("__tls_get_addr");
 	*(void **)&ml_process.is_initialized = ml_symbols_in(object, "Py_IsInitialized");
 	ml_process.python_start = object->start;
 	ml_process.python_end = object->end;

@@ -57,7 +57,7 @@ struct ml_process {
 	struct ml_modules modules;
 };
 
-extern struct ml_process ml_process;
+extern struct ml_process ml_process ML_HIDDEN;
 
 /* Ends the recording; what was recorded stays readable. The first reason counts. error: a positive errno or 0. */
 void ml_process_stop(enum ml_stop reason, int error);
@@ -77,6 +77,12 @@ uint64_t ml_process_resident_pages(void);
 
 /* True once for a trace: at the first call after the interpreter has begun to finalize. */
 bool ml_process_finalizes(void);
+
+/* Whether to ask so: the same at a glance, but true also when it was said. */
+static inline bool ml_process_may_finalize(void)
+{
+	return ml_process.python && ml_abi_finalizing(&ml_process.abi);
+}
 
 /* Whether frames are walked, where walks doesn't say so: looks if the interpreter is up. */
 bool ml_process_may_walk(void);

@@ -5,6 +5,7 @@
 #include "preload/options.h"
 #include "preload/process.h"
 #include "preload/record.h"
+#include "preload/tree.h"
 
 #define DOMAINS 3
 
@@ -18,6 +19,7 @@
 struct slot {
 	struct ml_py_allocator previous;
 	enum ml_domain domain;
+	bool has_code; /* code objects are of this domain, and nothing but their free tells when they go */
 };
 
 static struct slot slots[DOMAINS][INSTALLS];
@@ -35,7 +37,7 @@ static void *hook_malloc(void *context, size_t size)
 
 	if (t) {
 		if (block)
-			ml_record_alloc(t, s->domain, block, size, NULL);
+			ml_record_object_alloc(t, s->domain, block, size);
 		ml_leave(t);
 	}
 	return block;
@@ -49,7 +51,7 @@ static void *hook_calloc(void *context, size_t count, size_t size)
 
 	if (t) {
 		if (block)
-			ml_record_alloc(t, s->domain, block, count * size, NULL);
+			ml_record_object_alloc(t, s->domain, block, count * size);
 		ml_leave(t);
 	}
 	return block;
@@ -74,7 +76,7 @@ static void *hook_realloc(void *context, void *old, size_t size)
 		if (old)
 			ml_record_realloc_end(t, block ? ML_OUTCOME_DONE : ML_OUTCOME_FAILED, block, size);
 		else if (block)
-			ml_record_alloc(t, s->domain, block, size, NULL);
+			ml_record_object_alloc(t, s->domain, block, size);
 		ml_leave(t);
 	}
 	return block;
@@ -85,6 +87,8 @@ static void hook_free(void *context, void *block)
 	const struct slot *s = context;
 	struct ml_thread *t = ml_enter(NULL);
 
+	if (s->has_code)
+		ml_tree_object_freed(block, t != NULL);
 	if (!t) {
 		const void *outer = ml_thread.freeing;
 		if (outer)
@@ -94,7 +98,7 @@ static void hook_free(void *context, void *block)
 		return;
 	}
 	if (block)
-		ml_record_free(t, s->domain, block, NULL);
+		ml_record_object_free(t, s->domain, block);
 	t->freeing = block;
 	s->previous.free(s->previous.context, block);
 	t->freeing = NULL;
@@ -162,8 +166,11 @@ static void install(enum ml_domain domain)
 	if (s->previous.malloc == hook_malloc || stands_on_ours(&s->previous))
 		return;
 	s->domain = domain;
+	s->has_code = domain == ML_DOMAIN_OBJ && !ml_process.abi.is.at.code_version;
 	installed[d]++;
 	ml_process.abi.set_allocator((int)d, &hook);
+	if (s->has_code)
+		ml_tree_sees_frees();
 }
 
 static void install_arenas(void)

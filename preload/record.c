@@ -4,19 +4,24 @@
 #include "preload/process.h"
 #include "preload/ring.h"
 
-/* Where the next record of this thread goes; NULL: the event is dropped. Ends with commit() in either case. */
-static inline uint8_t *begin(struct ml_thread *t, bool python)
+static __attribute__((noinline, cold)) void drop(void)
 {
-	struct ml_ring *r = t->ring;
+	bool stopped = atomic_load_explicit(&ml_process.state, memory_order_relaxed) == ML_STOPPED;
 
-	if (__builtin_expect(!--r->countdown || r->at > r->full || !python, 0) && !ml_ring_attend(r, !python)) {
-		ml_process_count(atomic_load_explicit(&ml_process.state, memory_order_relaxed) == ML_STOPPED
-					 ? ML_COUNTER_DROPPED_STOPPED
-					 : ML_COUNTER_DROPPED_EARLY,
-				 1);
-		return NULL;
+	ml_process_count(stopped ? ML_COUNTER_DROPPED_STOPPED : ML_COUNTER_DROPPED_EARLY, 1);
+}
+
+/* Where the next record of this thread goes; NULL: the event is dropped. Ends with commit() in either case. */
+static inline uint8_t *begin(struct ml_ring *r, bool python)
+{
+	if (__builtin_expect(!--r->countdown || r->at > r->full, 0) ||
+	    (__builtin_expect(!python, 0) && ml_process_may_finalize())) {
+		if (!ml_ring_attend(r, !python)) {
+			drop();
+			return NULL;
+		}
 	}
-	if (!ml_ring_has_turn(r))
+	if (__builtin_expect(!ml_ring_has_turn(r), 0))
 		ml_ring_take_turn(r);
 	return r->at;
 }
@@ -29,19 +34,21 @@ static bool is_early(void)
 }
 
 /* While there is no file yet, records are written one thread at a time, so that the file can be made between two. */
-static uint8_t *begin_early(struct ml_thread *t, bool python)
+static __attribute__((noinline)) uint8_t *begin_early(struct ml_thread *t, bool python)
 {
 	uint8_t *at;
 
 	if (is_early() && (python || (ml_process.refused && ml_process.is_initialized && ml_process.is_initialized())))
 		ml_process_adopt();
 	if (!is_early())
-		return begin(t, python);
+		return begin(t->ring, python);
 	ml_lock_take(&ml_process.early_lock);
+	if (!is_early()) {
+		ml_lock_drop(&ml_process.early_lock);
+		return begin(t->ring, python);
+	}
 	t->early = 1;
-	if (!is_early())
-		return begin(t, python);
-	at = begin(t, python);
+	at = begin(t->ring, python);
 	if (!at)
 		ml_process_wait();
 	return at;
@@ -51,12 +58,12 @@ static inline uint8_t *begin_record(struct ml_thread *t, uint32_t python)
 {
 	if (__builtin_expect(atomic_load_explicit(&ml_process.state, memory_order_relaxed) != ML_RECORDING, 0))
 		return begin_early(t, python != 0);
-	return begin(t, python != 0);
+	return begin(t->ring, python != 0);
 }
 
 static inline void commit(struct ml_thread *t, uint8_t *at)
 {
-	if (at)
+	if (__builtin_expect(at != NULL, 1))
 		ml_ring_commit(t->ring, at);
 	if (__builtin_expect(t->early, 0)) {
 		t->early = 0;
@@ -72,10 +79,6 @@ static inline uint32_t stack(struct ml_thread *t, const void *caller, uint32_t *
 	uint32_t python = 0;
 
 	t->busy = ML_IN_RECORD;
-	if (__builtin_expect(r->loader_due, 0)) {
-		r->loader_due = false;
-		ml_process_poll_modules();
-	}
 	if (__builtin_expect(atomic_load_explicit(&ml_process.walks, memory_order_relaxed), 1) || ml_process_may_walk())
 		python = ml_stack_python(&r->stack);
 	*node = caller && ml_options.native == ML_NATIVE_CALLER ? ml_stack_caller(&r->stack, python, caller) : python;
@@ -87,7 +90,8 @@ static uint64_t number(const void *address)
 	return (uint64_t)(uintptr_t)address;
 }
 
-void ml_record_alloc(struct ml_thread *t, enum ml_domain domain, const void *block, uint64_t bytes, const void *caller)
+static inline __attribute__((always_inline)) void record_alloc(struct ml_thread *t, enum ml_domain domain,
+							       const void *block, uint64_t bytes, const void *caller)
 {
 	uint32_t node, python = stack(t, caller, &node);
 	uint8_t *at = begin_record(t, python);
@@ -97,8 +101,19 @@ void ml_record_alloc(struct ml_thread *t, enum ml_domain domain, const void *blo
 	commit(t, at);
 }
 
-static inline void record_free(struct ml_thread *t, enum ml_record code, enum ml_domain domain, const void *block,
-			       const void *caller)
+void ml_record_alloc(struct ml_thread *t, enum ml_domain domain, const void *block, uint64_t bytes, const void *caller)
+{
+	record_alloc(t, domain, block, bytes, caller);
+}
+
+void ml_record_object_alloc(struct ml_thread *t, enum ml_domain domain, const void *block, uint64_t bytes)
+{
+	record_alloc(t, domain, block, bytes, NULL);
+}
+
+static inline __attribute__((always_inline)) void record_free(struct ml_thread *t, enum ml_record code,
+							      enum ml_domain domain, const void *block,
+							      const void *caller)
 {
 	uint32_t node, python = stack(t, caller, &node);
 	uint8_t *at = begin_record(t, python);
@@ -111,6 +126,11 @@ static inline void record_free(struct ml_thread *t, enum ml_record code, enum ml
 void ml_record_free(struct ml_thread *t, enum ml_domain domain, const void *block, const void *caller)
 {
 	record_free(t, ML_RECORD_FREE, domain, block, caller);
+}
+
+void ml_record_object_free(struct ml_thread *t, enum ml_domain domain, const void *block)
+{
+	record_free(t, ML_RECORD_FREE, domain, block, NULL);
 }
 
 #define DEBUG_HEADER_BYTES (2 * sizeof(size_t))
@@ -152,7 +172,7 @@ static uint8_t *begin_bare(struct ml_thread *t)
 	t->busy = ML_IN_RECORD;
 	if (atomic_load_explicit(&ml_process.state, memory_order_relaxed) != ML_RECORDING)
 		return begin_early(t, false);
-	return begin(t, true);
+	return begin(t->ring, true);
 }
 
 void ml_record_realloc_end(struct ml_thread *t, enum ml_outcome outcome, const void *block, uint64_t bytes)

@@ -15,6 +15,10 @@
 void ml_record_alloc(struct ml_thread *t, enum ml_domain domain, const void *block, uint64_t bytes, const void *caller);
 void ml_record_free(struct ml_thread *t, enum ml_domain domain, const void *block, const void *caller);
 
+/* The same without a caller: nearly all events are of CPython's allocators. */
+void ml_record_object_alloc(struct ml_thread *t, enum ml_domain domain, const void *block, uint64_t bytes);
+void ml_record_object_free(struct ml_thread *t, enum ml_domain domain, const void *block);
+
 /*
  * For a free that found the guard held. At a lower layer it mostly is the very block that is being freed above, which
  * must not be recorded twice: the same address or, under CPython's debug allocator, that of its header of two words

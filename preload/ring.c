@@ -168,7 +168,8 @@ static void tick(struct ml_ring *r)
 		return;
 	if (claim_rss(ns)) {
 		pages = ml_process_resident_pages();
-		r->loader_due = true;
+		if (atomic_load_explicit(&ml_process.state, memory_order_relaxed) == ML_RECORDING)
+			ml_process_poll_modules();
 	}
 	ml_ring_commit(r, ml_put_time(r->at, ns - r->ns, pages));
 	r->ns = ns;

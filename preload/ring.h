@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "preload/hidden.h"
 #include "preload/stack.h"
 #include "trace/put.h"
 
@@ -26,7 +27,6 @@ struct ml_ring {
 	struct ml_stack stack;
 	uint64_t first_turn, first_ns; /* of the piece */
 	int first_tid;
-	bool loader_due; /* it is time to ask the loader whether objects have come or gone */
 } __attribute__((aligned(64)));
 
 /* A ring for the calling thread: that of a thread that is gone, or a new one. NULL: none can be had. Takes the lock. */
@@ -39,7 +39,7 @@ void ml_ring_reset(void);
 uint8_t *ml_ring_attend(struct ml_ring *r, bool look);
 
 /* Turn and owner of the newest record of the process: turn << ML_TURN_OWNER_BITS | ring. */
-extern _Atomic uint64_t ml_turn;
+extern _Atomic uint64_t ml_turn ML_HIDDEN;
 #define ML_TURN_OWNER_BITS 24
 
 /* Whether the newest record of the process is this ring's, so that the next one belongs to the same turn. */

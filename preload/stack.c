@@ -28,65 +28,86 @@ static const struct ml_abi *abi(void)
 /* Room for depth links, of which the first kept ones stay. */
 static bool grow(struct ml_stack *s, uint32_t depth, uint32_t kept)
 {
+	const uint32_t each = sizeof *s->spots + sizeof *s->links;
 	uint32_t room = s->room ? s->room : 128;
-	struct ml_link *more;
+	struct ml_spot *spots;
+	struct ml_link *links;
 
 	while (room < depth)
 		room *= 2;
 	if (room == s->room)
 		return true;
-	more = room <= DEPTH_MAX ? ml_sys_pages(room * sizeof *more) : NULL;
-	if (!more)
+	spots = room <= DEPTH_MAX ? ml_sys_pages((uint64_t)room * each) : NULL;
+	if (!spots)
 		return false;
-	if (s->links) {
-		__builtin_memcpy(more, s->links, kept * sizeof *more);
-		ml_sys_munmap(s->links, s->room * sizeof *more);
+	links = (struct ml_link *)(spots + room);
+	if (s->spots) {
+		__builtin_memcpy(spots, s->spots, kept * sizeof *spots);
+		__builtin_memcpy(links, s->links, kept * sizeof *links);
+		ml_sys_munmap(s->spots, (uint64_t)s->room * each);
 	}
-	s->links = more;
+	s->spots = spots;
+	s->links = links;
 	s->room = room;
 	return true;
 }
 
-/* Reads the frame into a link. Its node is left for intern(). The code's id stays if the link had that code before. */
-static inline void read_link(struct ml_link *l, const void *frame)
-{
-	const void *code = ml_frame_code(abi(), frame);
-
-	l->frame = frame;
-	l->instr = ml_frame_instr(abi(), frame);
-	if (l->code != code) {
-		l->code = code;
-		l->id = NONE;
-	}
-}
-
-/* The same for a frame that may be new. Where code objects have no number of their own, its code may be another one at
-   the address, with its parts at the addresses of the former's too. */
-static inline void read_new_link(struct ml_link *l, const void *frame)
-{
-	read_link(l, frame);
-	if (!abi()->is.at.code_version)
-		l->id = NONE;
-}
-
-/* Whether the frame is at the position that the link has of it. */
-static inline bool same_position(const struct ml_link *l)
-{
-	return ml_frame_instr(abi(), l->frame) == l->instr &&
-	       (!abi()->is.instr_unit || ml_frame_code(abi(), l->frame) == l->code);
-}
-
-/* The id of a link's code. A version of 0 where there are versions: they have run out. */
-static inline uint32_t code_id(struct ml_link *l)
+/*
+ * What an address of a code object must go with to be that of the same code object: its co_version, which no other one
+ * has. Before there was that, the count of code objects that have been freed, where that is known.
+ */
+static inline uint32_t code_version(const void *code)
 {
 	const uint32_t version_at = abi()->is.at.code_version;
-	uint32_t version = version_at ? (uint32_t)ml_load_int(l->code, version_at) : 0;
 
-	if (l->id == NONE || l->version != version || (version_at && !version)) {
-		l->id = ml_tree_code(l->code);
-		l->version = version;
+	if (version_at)
+		return (uint32_t)ml_load_int(code, version_at);
+	return atomic_load_explicit(&ml_tree_epoch, memory_order_relaxed);
+}
+
+/* Reads the frame into the spot at index. What was made of it stays if it has the same code. */
+static inline void read_link(struct ml_stack *s, uint32_t index, const void *frame)
+{
+	const void *code = ml_frame_code(abi(), frame);
+	struct ml_link *l = &s->links[index];
+
+	s->spots[index] = (struct ml_spot){frame, ml_frame_instr(abi(), frame)};
+	if (l->code != code) {
+		l->code = code;
+		l->known = 0;
 	}
-	return l->id;
+}
+
+/* The same for a frame that may be new: its code may be another one at the address. */
+static inline void read_new_link(struct ml_stack *s, uint32_t index, const void *frame)
+{
+	read_link(s, index, frame);
+	if (!abi()->is.at.code_version && !atomic_load_explicit(&ml_tree_epoch, memory_order_relaxed))
+		s->links[index].known = 0;
+}
+
+/* Whether the frame is at the position that the chain has of it. by_pointer: positions are pointers, so that one that
+   is the same lies in the same code. */
+static inline __attribute__((always_inline)) bool same_position(const struct ml_stack *s, uint32_t index,
+								bool by_pointer)
+{
+	const struct ml_spot *p = &s->spots[index];
+
+	if (by_pointer)
+		return ml_load_word(p->frame, abi()->is.at.frame_instr) == p->instr;
+	return ml_frame_instr(abi(), p->frame) == p->instr && ml_frame_code(abi(), p->frame) == s->links[index].code;
+}
+
+/* Whether what is known of the link's code is about the one that is there now. A version of 0: they have run out, or frees of code
+   are not seen. */
+static inline bool knows_code(const struct ml_link *l)
+{
+	uint32_t version;
+
+	if (!l->known)
+		return false;
+	version = code_version(l->code);
+	return l->version == version && (version || !abi()->is.at.code_version);
 }
 
 /* Where a node is kept at hand, or would be. */
@@ -100,19 +121,43 @@ static inline bool is_recent(const struct ml_recent *r, uint32_t parent, uint32_
 	return r->place == place && r->parent == parent && r->subject == subject && r->node;
 }
 
-static uint32_t python_node(const struct ml_stack *s, uint32_t parent, struct ml_link *l)
+/* The node of a frame of Python code under parent. */
+static uint32_t python_node(const struct ml_stack *s, uint32_t parent, const struct ml_link *l, uintptr_t instr)
 {
-	uint32_t id = code_id(l), subject = ML_SUBJECT(ML_NODE_PYTHON, id);
-	uint64_t place;
-	struct ml_recent *r;
+	uint32_t subject = ML_SUBJECT(ML_NODE_PYTHON, l->known - 1);
+	uint64_t place = abi()->is.instr_unit ? instr : instr - (uintptr_t)l->code;
+	struct ml_recent *r = recent(s, parent, subject, place);
 
-	if (id == NONE)
-		return parent;
-	place = (uint64_t)ml_frame_place(abi(), l->code, l->instr);
-	r = recent(s, parent, subject, place);
-	if (!is_recent(r, parent, subject, place))
-		*r = (struct ml_recent){place, parent, subject, ml_tree_node(parent, subject, place), 0};
+	if (!is_recent(r, parent, subject, place)) {
+		uint64_t offset = (uint64_t)ml_frame_place(abi(), l->code, instr);
+		*r = (struct ml_recent){place, parent, subject, ml_tree_node(parent, subject, offset), 0};
+	}
 	return r->node;
+}
+
+/*
+ * Gives a node to the link of a frame that stands under parent, its nearest caller of Python code being caller. False:
+ * it is no frame.
+ */
+static inline bool intern_link(const struct ml_stack *s, uint32_t index, uint32_t parent, uint32_t caller)
+{
+	const struct ml_spot *p = &s->spots[index];
+	struct ml_link *l = &s->links[index];
+	enum ml_frame_kind kind;
+
+	if (!knows_code(l)) {
+		kind = ml_frame_kind(abi(), p->frame, l->code);
+		if (kind == ML_FRAME_BAD)
+			return false;
+		l->version = kind == ML_FRAME_PYTHON ? code_version(l->code) : 0;
+		l->known = kind == ML_FRAME_PYTHON ? ml_tree_code(l->code) + 1 : 0;
+		if (!l->known) {
+			l->node = kind == ML_FRAME_PYTHON ? parent : caller;
+			return true;
+		}
+	}
+	l->node = python_node(s, parent, l, p->instr);
+	return true;
 }
 
 /* What the links from index on stand on. Those deeper than ML_STACK_NODES all hang under one <deeper> node. */
@@ -129,16 +174,13 @@ static bool intern(struct ml_stack *s, uint32_t index)
 	uint32_t parent = parent_of(s, index), caller = index ? s->links[index - 1].node : 0;
 
 	for (; index < s->depth; index++) {
-		struct ml_link *l = &s->links[index];
-		enum ml_frame_kind kind = ml_frame_kind(abi(), l->frame, l->code);
-		if (kind == ML_FRAME_BAD)
-			return false;
 		if (index == ML_STACK_NODES)
 			parent = parent_of(s, index + 1);
-		l->node = kind == ML_FRAME_SHIM ? caller : python_node(s, parent, l);
-		caller = l->node;
+		if (!intern_link(s, index, parent, caller))
+			return false;
+		caller = s->links[index].node;
 		if (index < ML_STACK_NODES)
-			parent = l->node;
+			parent = caller;
 	}
 	if (s->depth > ML_STACK_NODES)
 		ml_process_count(ML_COUNTER_DEEP_STACKS, 1);
@@ -157,20 +199,30 @@ static uint32_t innermost_only(const struct ml_stack *s, const void *top)
 {
 	struct ml_link l = {.code = NULL};
 	enum ml_frame_kind kind = ML_FRAME_SHIM;
+	const void *frame = NULL;
 
 	ml_process_count(ML_COUNTER_DEEP_STACKS, 1);
 	for (const void *f = top; f && kind == ML_FRAME_SHIM; f = ml_frame_previous(abi(), f)) {
-		read_link(&l, f);
-		kind = ml_frame_kind(abi(), l.frame, l.code);
+		frame = f;
+		l.code = ml_frame_code(abi(), f);
+		kind = ml_frame_kind(abi(), f, l.code);
 	}
-	if (kind != ML_FRAME_PYTHON)
+	if (kind != ML_FRAME_PYTHON || !(l.known = ml_tree_code(l.code) + 1))
 		return 0;
-	return python_node(s, ml_tree_node(0, ML_SUBJECT(ML_NODE_MARK, ML_MARK_DEEPER), 0), &l);
+	return python_node(s, ml_tree_node(0, ML_SUBJECT(ML_NODE_MARK, ML_MARK_DEEPER), 0), &l,
+			   ml_frame_instr(abi(), frame));
+}
+
+/* The node of the whole stack, once all its links are there; those below index have their nodes. */
+static uint32_t intern_from(struct ml_stack *s, uint32_t index)
+{
+	return intern(s, index) ? s->links[s->depth - 1].node : give_up(s);
 }
 
 /* Makes the chain anew from the whole stack; links that are the same from the root on keep their nodes. */
 static uint32_t walk_whole(struct ml_stack *s, const void *top)
 {
+	const bool by_pointer = !abi()->is.instr_unit;
 	uint32_t depth = 0, known = s->depth, changed;
 
 	for (const void *f = top; f && depth <= DEPTH_MAX; f = ml_frame_previous(abi(), f))
@@ -182,14 +234,14 @@ static uint32_t walk_whole(struct ml_stack *s, const void *top)
 	}
 	changed = depth;
 	for (const void *f = top; depth && f; f = ml_frame_previous(abi(), f)) {
-		struct ml_link *l = &s->links[--depth];
-		if (depth >= known || l->frame != f || !same_position(l)) {
-			read_new_link(l, f);
+		depth--;
+		if (depth >= known || s->spots[depth].frame != f || !same_position(s, depth, by_pointer)) {
+			read_new_link(s, depth, f);
 			changed = depth;
 		}
 		s->depth++;
 	}
-	return intern(s, changed) ? s->links[s->depth - 1].node : give_up(s);
+	return intern_from(s, changed);
 }
 
 /*
@@ -200,13 +252,13 @@ static uint32_t walk_whole(struct ml_stack *s, const void *top)
 static inline __attribute__((always_inline)) uint32_t meet(const struct ml_stack *s, const void *top, uint32_t reach,
 							    const void **above, uint32_t *pushed)
 {
-	const struct ml_link *end = s->links + s->depth, *stop = s->depth > reach ? end - reach : s->links;
+	const struct ml_spot *end = s->spots + s->depth, *stop = s->depth > reach ? end - reach : s->spots;
 	const void *f = top;
 
 	for (*pushed = 0; f; f = ml_frame_previous(abi(), f)) {
-		for (const struct ml_link *l = end; l > stop;)
-			if ((--l)->frame == f)
-				return (uint32_t)(l - s->links);
+		for (const struct ml_spot *p = end; p > stop;)
+			if ((--p)->frame == f)
+				return (uint32_t)(p - s->spots);
 		if (*pushed == reach)
 			break;
 		above[(*pushed)++] = f;
@@ -214,42 +266,86 @@ static inline __attribute__((always_inline)) uint32_t meet(const struct ml_stack
 	return NONE;
 }
 
-/*
- * Compares the chain with the stack from the link at index down, and brings positions up to date. Gives the lowest link
- * that has changed, index + 1 if none has, NONE if the frames are others than those of the chain. by_pointer: positions
- * are pointers, so that one that is the same lies in the same code.
- */
-static inline __attribute__((always_inline)) uint32_t compare(struct ml_stack *s, uint32_t index, bool by_pointer)
+/* The lowest index that is compared with the stack at this event, where the comparison begins at index. */
+static inline uint32_t lowest(struct ml_stack *s, uint32_t index)
 {
-	const uint32_t previous_at = abi()->is.at.frame_previous, instr_at = abi()->is.at.frame_instr;
-	struct ml_link *l = &s->links[index], *last = s->links;
-	uint32_t changed = index + 1;
-
-	if (__builtin_expect(!--s->countdown, 0))
+	if (__builtin_expect(index < ML_STACK_VERIFIED, 1))
+		return 0;
+	if (!--s->countdown) {
 		s->countdown = ML_STACK_WHOLE;
-	else if (__builtin_expect(index >= ML_STACK_VERIFIED, 0))
-		last = l - (ML_STACK_VERIFIED - 1);
-	for (;; l--) {
-		const void *frame = l->frame;
-		bool same = by_pointer ? ml_load_word(frame, instr_at) == l->instr : same_position(l);
-		if (__builtin_expect(!same, 0)) {
-			read_link(l, frame);
-			changed = (uint32_t)(l - s->links);
-		}
-		if (l == last)
-			break;
-		if (__builtin_expect((const void *)ml_load_word(frame, previous_at) != l[-1].frame, 0))
-			return NONE;
+		return 0;
 	}
-	return last == s->links && ml_load_word(last->frame, previous_at) ? NONE : changed;
+	return index - (ML_STACK_VERIFIED - 1);
 }
 
-uint32_t ml_stack_python(struct ml_stack *s)
+/*
+ * Compares the chain with the stack from the link at index down, and brings positions up to date. Gives the lowest link
+ * that has changed, index + 1 if none has, NONE if the frames are others than those of the chain.
+ */
+static inline __attribute__((always_inline)) uint32_t compare(struct ml_stack *s, uint32_t index, uint32_t last,
+							      bool by_pointer)
 {
-	const void *above[FAR], *top;
+	const uint32_t previous_at = abi()->is.at.frame_previous;
+	uint32_t changed = index + 1;
+
+	for (;; index--) {
+		const void *frame = s->spots[index].frame;
+		if (__builtin_expect(!same_position(s, index, by_pointer), 0)) {
+			read_link(s, index, frame);
+			changed = index;
+		}
+		if (index == last)
+			break;
+		if (__builtin_expect((const void *)ml_load_word(frame, previous_at) != s->spots[index - 1].frame, 0))
+			return NONE;
+	}
+	return !last && ml_load_word(s->spots[0].frame, previous_at) ? NONE : changed;
+}
+
+/* Whether a frame that is known to be live still has the caller below it in the chain, at the same position. */
+static inline __attribute__((always_inline)) bool same_caller(const struct ml_spot *p, uint32_t previous_at,
+							      uint32_t instr_at)
+{
+	const void *caller = p[-1].frame;
+
+	return __builtin_expect((const void *)ml_load_word(p->frame, previous_at) == caller, 1) &&
+	       __builtin_expect(ml_load_word(caller, instr_at) == p[-1].instr, 1);
+}
+
+/* Whether all below the link at index, whose frame is live, is as the chain has it. Positions are pointers. */
+static inline __attribute__((always_inline)) bool same_below(const struct ml_stack *s, uint32_t index)
+{
+	const uint32_t previous_at = abi()->is.at.frame_previous, instr_at = abi()->is.at.frame_instr;
+	const struct ml_spot *p = &s->spots[index];
+
+	for (; index >= 4; index -= 4, p -= 4)
+		if (!(same_caller(p, previous_at, instr_at) && same_caller(p - 1, previous_at, instr_at) &&
+		      same_caller(p - 2, previous_at, instr_at) && same_caller(p - 3, previous_at, instr_at)))
+			return false;
+	for (; index; index--, p--)
+		if (!same_caller(p, previous_at, instr_at))
+			return false;
+	return !ml_load_word(p->frame, previous_at);
+}
+
+/* compare(), for each way in which positions are told. */
+static inline uint32_t compare_from(struct ml_stack *s, uint32_t index)
+{
+	const uint32_t last = lowest(s, index);
+
+	if (abi()->is.instr_unit)
+		return compare(s, index, last, false);
+	if (!last && same_position(s, index, true) && same_below(s, index))
+		return index + 1;
+	return compare(s, index, last, true);
+}
+
+/* The node of the stack whose innermost frame is top, whatever has happened since the last event. */
+static __attribute__((noinline)) uint32_t follow(struct ml_stack *s, const void *top)
+{
+	const void *above[FAR];
 	uint32_t pushed, index, changed;
 
-	top = ml_walk_top(abi(), (uintptr_t)__builtin_frame_address(0));
 	if (!top) {
 		s->depth = 0;
 		return 0;
@@ -263,21 +359,55 @@ uint32_t ml_stack_python(struct ml_stack *s)
 	index = meet(s, top, NEAR, above, &pushed);
 	if (index == NONE && (index = meet(s, top, FAR, above, &pushed)) == NONE)
 		return walk_whole(s, top);
-	changed = abi()->is.instr_unit ? compare(s, index, false) : compare(s, index, true);
+	changed = compare_from(s, index);
 	if (changed == NONE)
 		return walk_whole(s, top);
 	s->depth = index + 1;
-	if (pushed) {
-		if (!grow(s, s->depth + pushed, s->depth)) {
-			s->depth = changed; /* what is above has new positions, but the nodes of the old ones */
-			return walk_whole(s, top);
-		}
-		while (pushed)
-			read_new_link(&s->links[s->depth++], above[--pushed]);
+	if (pushed && !grow(s, s->depth + pushed, s->depth)) {
+		s->depth = changed; /* what is above has new positions, but the nodes of the old ones */
+		return walk_whole(s, top);
 	}
+	while (pushed)
+		read_new_link(s, s->depth++, above[--pushed]);
 	if (changed == s->depth)
 		return s->links[changed - 1].node;
-	return intern(s, changed) ? s->links[s->depth - 1].node : give_up(s);
+	return intern_from(s, changed);
+}
+
+static __attribute__((noinline)) uint32_t follow_unusual(struct ml_stack *s)
+{
+	return follow(s, ml_walk_top_unusual(abi(), &s->walker, (uintptr_t)__builtin_frame_address(0)));
+}
+
+/* The innermost frame has gone on to another instruction. */
+static __attribute__((noinline)) uint32_t go_on(struct ml_stack *s, uint32_t index, uintptr_t instr)
+{
+	struct ml_link *l = &s->links[index];
+
+	s->spots[index].instr = instr;
+	return l->node = python_node(s, index ? s->links[index - 1].node : 0, l, instr);
+}
+
+/* Does what follow() does, without a call, where the frames are those of the event before. */
+uint32_t ml_stack_python(struct ml_stack *s)
+{
+	const char here = 0;
+	const void *top = ml_walk_top_quick(abi(), &s->walker, (uintptr_t)&here);
+	uint32_t index = s->depth - 1;
+	const struct ml_link *l;
+	uintptr_t instr;
+
+	if (__builtin_expect(!top, 0))
+		return follow_unusual(s);
+	if (index >= ML_STACK_VERIFIED || s->spots[index].frame != top || abi()->is.instr_unit || !same_below(s, index))
+		return follow(s, top);
+	l = &s->links[index];
+	instr = ml_load_word(top, abi()->is.at.frame_instr);
+	if (instr == s->spots[index].instr)
+		return l->node;
+	if (ml_frame_code(abi(), top) != l->code || !knows_code(l))
+		return follow(s, top);
+	return go_on(s, index, instr);
 }
 
 /* What was found out about an address in an earlier epoch may be wrong: its module may be gone. */
@@ -324,14 +454,15 @@ bool ml_stack_prepare(struct ml_stack *s)
 	s->depth = 0;
 	s->blind = 0;
 	s->countdown = ML_STACK_WHOLE;
+	s->walker = (struct ml_walker){.self = 0};
 	return s->recents != NULL;
 }
 
 void ml_stack_forget(struct ml_stack *s)
 {
-	if (s->links)
-		ml_sys_munmap(s->links, s->room * sizeof *s->links);
+	if (s->spots)
+		ml_sys_munmap(s->spots, (uint64_t)s->room * (sizeof *s->spots + sizeof *s->links));
 	if (s->recents)
 		ml_sys_munmap(s->recents, ML_RECENTS * sizeof *s->recents);
-	*s = (struct ml_stack){.links = NULL};
+	*s = (struct ml_stack){.spots = NULL};
 }

@@ -4,7 +4,8 @@
  * Successive events of a thread share nearly all of their stack. So each thread keeps the chain of frames of its last
  * event, root first, each with the node that it got. An event looks for the innermost frame that is still in the chain,
  * compares downwards from there, and interns only what has changed and what stands above it. Each comparison reads a
- * frame only after the frame above it has named it as its caller: so only live frames are read.
+ * frame only after the frame above it has named it as its caller: so only live frames are read. The addresses come from
+ * the chain, so that no load has to wait for the one before.
  */
 #ifndef ML_PRELOAD_STACK_H
 #define ML_PRELOAD_STACK_H
@@ -13,18 +14,26 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct ml_link {
+#include "symbolize/python/walk.h"
+
+/* Where a frame stands: what is compared at each event. */
+struct ml_spot {
 	const void *frame;
-	uintptr_t instr;  /* as ml_frame_instr() gives it */
+	uintptr_t instr; /* as ml_frame_instr() gives it */
+};
+
+/* What was made of it. */
+struct ml_link {
 	const void *code;
-	uint32_t version; /* co_version of the code, which no other one has; 0 where there is none */
-	uint32_t id;      /* of the code with that version; UINT32_MAX: not known */
+	uint32_t version; /* see code_version() */
+	uint32_t known;   /* the id of the code with that version, plus 1; 0: not known, or the frame runs no code */
 	uint32_t node;    /* a shim has that of its caller */
+	uint32_t unused;
 };
 
 /* A node that this thread has asked the tree for, kept at hand: the tree is large, and what is asked for is little. */
 struct ml_recent {
-	uint64_t place; /* as in struct ml_node, but of a caller the address: its module is what has to be found out */
+	uint64_t place; /* Python: instr less the code's address, or as it is. Of a caller the address */
 	uint32_t parent;
 	uint32_t subject; /* of a caller ML_SUBJECT(ML_NODE_NATIVE, 0) */
 	uint32_t node;    /* 0: nothing here */
@@ -34,13 +43,15 @@ struct ml_recent {
 #define ML_RECENTS 512u
 
 struct ml_stack {
-	struct ml_link *links; /* root first */
+	struct ml_spot *spots; /* root first */
+	struct ml_link *links; /* behind the spots in the same memory */
 	uint32_t depth;
 	uint32_t room;
 	uint32_t countdown; /* walks until the whole chain is compared again */
 	uint32_t blind;     /* events that get their innermost frame only: the stack was too deep */
 	uint32_t modules_epoch;
 	struct ml_recent *recents; /* direct-mapped */
+	struct ml_walker walker;
 };
 
 /* Frames from the root that get nodes of their own; deeper ones share one <deeper> node. */

@@ -36,12 +36,15 @@ static const ElfW(Dyn) *find_extent(struct ml_object *o, const struct dl_phdr_in
 	o->base = info->dlpi_addr;
 	o->start = UINTPTR_MAX;
 	o->end = 0;
+	o->tls_module = info->dlpi_tls_modid;
 	for (i = 0; i < info->dlpi_phnum; i++) {
 		const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
 		uintptr_t start = o->base + segment->p_vaddr;
 
 		if (segment->p_type == PT_DYNAMIC)
 			dynamic = (const ElfW(Dyn) *)start;
+		if (segment->p_type == PT_TLS)
+			o->tls_bytes = segment->p_memsz;
 		if (segment->p_type != PT_LOAD)
 			continue;
 		if (start < o->start)

@@ -26,6 +26,8 @@ struct ml_object {
 	uintptr_t start; /* lowest and one past the highest mapped address */
 	uintptr_t end;
 	const char *path; /* the loader's; "" for the program itself */
+	size_t tls_module; /* the loader's number of its thread-local variables' block, 0 if it has none */
+	size_t tls_bytes;
 	const ElfW(Sym) *symbols;
 	const char *strings;
 	const uint32_t *gnu_hash; /* at least one of the two hash tables is there */

@@ -57,6 +57,9 @@ static struct {
 	char *text; /* where names are spelled out, under the lock */
 } tree;
 
+_Atomic uint32_t ml_tree_epoch;
+uint64_t ml_tree_code_bits[(1u << ML_CODE_BITS) / 64];
+
 static uint64_t mix(uint64_t h)
 {
 	h ^= h >> 32;
@@ -385,17 +388,49 @@ static uint32_t find_code(const void *code, uint64_t fingerprint)
 
 uint32_t ml_tree_code(const void *code)
 {
-	uint64_t fingerprint = ml_code_fingerprint(&ml_process.abi, code);
-	uint32_t id = find_code(code, fingerprint);
+	bool sees_frees = atomic_load_explicit(&ml_tree_epoch, memory_order_relaxed) != 0;
+	uint64_t fingerprint = sees_frees ? 1 : ml_code_fingerprint(&ml_process.abi, code);
+	uint32_t id = find_code(code, fingerprint), bit = ml_tree_code_bit(code);
 
 	if (id != UINT32_MAX)
 		return id;
 	ml_lock_take(&ml_process.lock);
+	__atomic_fetch_or(&ml_tree_code_bits[bit / 64], (uint64_t)1 << bit % 64, __ATOMIC_RELAXED);
 	id = find_code(code, fingerprint);
 	if (id == UINT32_MAX)
 		id = describe(code, fingerprint);
 	ml_lock_drop(&ml_process.lock);
 	return id;
+}
+
+void ml_tree_sees_frees(void)
+{
+	if (!ml_process.abi.is.at.code_version)
+		atomic_store(&ml_tree_epoch, 1);
+}
+
+static bool is_known(const void *object)
+{
+	struct seen_code *slot = slot_of(atomic_load_explicit(&tree.codes, memory_order_acquire), object);
+
+	return atomic_load_explicit(&slot->code, memory_order_relaxed) == object;
+}
+
+void ml_tree_code_freed(const void *object, bool may_lock)
+{
+	struct seen_code *slot;
+
+	if (!atomic_load_explicit(&ml_tree_epoch, memory_order_relaxed) || !is_known(object))
+		return;
+	if (!may_lock) {
+		atomic_store(&ml_tree_epoch, 0);
+		return;
+	}
+	ml_lock_take(&ml_process.lock);
+	slot = slot_of(atomic_load_explicit(&tree.codes, memory_order_relaxed), object);
+	atomic_store_explicit(&slot->id, 0, memory_order_release);
+	atomic_fetch_add(&ml_tree_epoch, 1);
+	ml_lock_drop(&ml_process.lock);
 }
 
 static void write_module(const struct ml_module *m)

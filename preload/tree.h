@@ -5,8 +5,10 @@
 #ifndef ML_PRELOAD_TREE_H
 #define ML_PRELOAD_TREE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
+#include "preload/hidden.h"
 #include "symbolize/native/modules.h"
 #include "trace/format.h"
 
@@ -17,6 +19,38 @@ uint32_t ml_tree_node(uint32_t parent, uint32_t subject, uint64_t place);
 
 /* The id of a code object, which is described at first sight. UINT32_MAX: it can't be read. */
 uint32_t ml_tree_code(const void *code);
+
+/*
+ * Before CPython 3.12 nothing in a code object tells it from a later one at its address, so that what it says must be
+ * looked at for each new frame. Not so where the frees of all objects are seen: then what is known of an address holds
+ * until it is freed.
+ */
+
+/* Code objects that have been freed since frees are seen, plus 1; 0 where they are not seen, or need not be. */
+extern _Atomic uint32_t ml_tree_epoch ML_HIDDEN;
+
+/* From now on ml_tree_object_freed() is called before any object is freed. */
+void ml_tree_sees_frees(void);
+
+/* A hash of the addresses at which there were code objects. */
+#define ML_CODE_BITS 16
+extern uint64_t ml_tree_code_bits[(1u << ML_CODE_BITS) / 64] ML_HIDDEN;
+
+static inline uint32_t ml_tree_code_bit(const void *object)
+{
+	return (uint32_t)((uint64_t)(uintptr_t)object * 0x9e3779b97f4a7c15u >> (64 - ML_CODE_BITS));
+}
+
+/* may_lock: no lock of this thread's is held. */
+void ml_tree_code_freed(const void *object, bool may_lock);
+
+static inline void ml_tree_object_freed(const void *object, bool may_lock)
+{
+	uint32_t bit = ml_tree_code_bit(object);
+
+	if (__builtin_expect(ml_tree_code_bits[bit / 64] >> bit % 64 & 1, 0))
+		ml_tree_code_freed(object, may_lock);
+}
 
 /* Writes the definition of a module: the callback of ml_modules_refresh(). */
 void ml_tree_module(void *unused, const struct ml_module *module);

@@ -28,7 +28,7 @@ static const struct ml_python pythons[] = {
 	{
 		.minor = 8,
 		.at = {
-			.runtime_finalizing = 16, .runtime_interpreters = 32,
+			.runtime_finalizing = 16, .runtime_interpreters = 32, .runtime_current = 1368,
 			.thread_frame = 24, .thread_id = 176,
 			.frame_code = 32, .frame_previous = 24, .frame_instr = 104, .frame_trace_lines = 88,
 			CODE_TO_3_10, OBJECTS_TO_3_11,
@@ -43,7 +43,7 @@ static const struct ml_python pythons[] = {
 	{
 		.minor = 9,
 		.at = {
-			.runtime_finalizing = 16, .runtime_interpreters = 32,
+			.runtime_finalizing = 16, .runtime_interpreters = 32, .runtime_current = 568,
 			.thread_frame = 24, .thread_id = 176,
 			.frame_code = 32, .frame_previous = 24, .frame_instr = 104, .frame_trace_lines = 88,
 			CODE_TO_3_10, OBJECTS_TO_3_11,
@@ -58,7 +58,7 @@ static const struct ml_python pythons[] = {
 	{
 		.minor = 10,
 		.at = {
-			.runtime_finalizing = 16, .runtime_interpreters = 32,
+			.runtime_finalizing = 16, .runtime_interpreters = 32, .runtime_current = 568,
 			.thread_frame = 24, .thread_id = 176,
 			.frame_code = 32, .frame_previous = 24, .frame_instr = 96, .frame_trace_lines = 84,
 			CODE_TO_3_10, OBJECTS_TO_3_11,
@@ -73,7 +73,7 @@ static const struct ml_python pythons[] = {
 	{
 		.minor = 11,
 		.at = {
-			.runtime_finalizing = 24, .runtime_interpreters = 40,
+			.runtime_finalizing = 24, .runtime_interpreters = 40, .runtime_current = 576,
 			.thread_frame = 56, .thread_id = 152, .thread_chunk = 296, .thread_cframe = 336,
 			.cframe_frame = 8,
 			.frame_code = 32, .frame_previous = 48, .frame_instr = 56, .frame_owner = 69, .frame_size = 72,

@@ -21,6 +21,7 @@
 struct ml_offsets {
 	uint32_t runtime_finalizing;   /* of _PyRuntime: the thread state that finalizes, or NULL */
 	uint32_t runtime_interpreters; /* the newest interpreter state; the next word is the main one */
+	uint32_t runtime_current;      /* with current_is_global: the current thread state */
 
 	uint32_t thread_frame;  /* of PyThreadState: the innermost frame; with has_cframe the _PyCFrame */
 	uint32_t thread_base;   /* the sentinel frame that ends every chain */
@@ -110,6 +111,10 @@ struct ml_abi {
 	const void *async_generator_type;
 	int careful;              /* see ml_abi_saw_file() */
 	uintptr_t main_stack_end; /* an address above every C frame of the process's first thread */
+	/* For the caller to set after ml_abi_init(): CPython's block of thread-local variables. */
+	size_t tls_module; /* number of its object, as the loader counts them (dlpi_tls_modid) */
+	size_t tls_bytes;
+	void *(*tls_get_addr)(size_t *module_and_offset); /* the loader's __tls_get_addr(); NULL: not known */
 
 	char version[32]; /* Py_GetVersion() up to the first space */
 	char why[128];    /* room for the text of a refusal */

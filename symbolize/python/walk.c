@@ -61,18 +61,9 @@ static bool is_readable(const void *address, size_t bytes)
 	return true;
 }
 
-/*
- * Whether an object of so many bytes lies in the live part of the calling thread's C stack. glibc keeps a thread's
- * descriptor, which pthread_self() points to, at the upper end of its stack (nptl/allocatestack.c); but the first
- * thread's stack is the kernel's, above all that is mapped later.
- */
 static bool is_on_stack(const struct ml_abi *abi, uintptr_t stack_pointer, const void *object, size_t bytes)
 {
-	uintptr_t self = (uintptr_t)pthread_self();
-	uintptr_t end = stack_pointer < self ? self : abi->main_stack_end;
-
-	return (uintptr_t)object >= stack_pointer && (uintptr_t)object <= end && end - (uintptr_t)object >= bytes &&
-	       !((uintptr_t)object & 7);
+	return ml_walk_is_on_stack(abi, (uintptr_t)pthread_self(), stack_pointer, object, bytes);
 }
 
 /*
@@ -138,25 +129,23 @@ static const uintptr_t *first_in_chunk(const struct chunk *chunk)
 }
 
 /*
- * What this walk has found out about the data stack. In use is a chunk from its start without a gap, so that its frames
- * can be told one after the other, without a look at the address in question.
+ * In use is a chunk from its start without a gap, so that its frames can be told one after the other, without a look at
+ * the address in question. Bit: a live frame starts at this word of ml_walk_ml_walk_seen.chunk's data.
  */
-static __thread __attribute__((tls_model("initial-exec"))) struct {
-	const void *thread;
-	const struct chunk *chunk;         /* whose frames are in starts, or NULL */
-	uint64_t starts[CHUNK_WORDS / 64]; /* bit: a live frame starts at this word of the data */
-} seen;
+static __thread __attribute__((tls_model("initial-exec"))) uint64_t starts[CHUNK_WORDS / 64];
+
+__thread struct ml_walk_seen ml_walk_seen;
 
 static void see_chunk(const struct ml_abi *abi, const struct chunk *chunk, const uintptr_t *end)
 {
-	memset(seen.starts, 0, sizeof(seen.starts));
+	memset(starts, 0, sizeof(starts));
 	for (const uintptr_t *at = first_in_chunk(chunk); at && at < end; at = next_on_data_stack(abi, at)) {
 		size_t word = (size_t)(at - chunk->data);
 		if (word >= CHUNK_WORDS)
 			break;
-		seen.starts[word / 64] |= (uint64_t)1 << word % 64;
+		starts[word / 64] |= (uint64_t)1 << word % 64;
 	}
-	seen.chunk = chunk;
+	ml_walk_seen.chunk = chunk;
 }
 
 static bool starts_in_chunk(const struct ml_abi *abi, const struct chunk *chunk, const uintptr_t *end,
@@ -166,9 +155,9 @@ static bool starts_in_chunk(const struct ml_abi *abi, const struct chunk *chunk,
 	const uintptr_t *at;
 
 	if (word < CHUNK_WORDS) {
-		if (seen.chunk != chunk)
+		if (ml_walk_seen.chunk != chunk)
 			see_chunk(abi, chunk, end);
-		return seen.starts[word / 64] >> word % 64 & 1;
+		return starts[word / 64] >> word % 64 & 1;
 	}
 	/* A chunk that a large frame made large. */
 	for (at = first_in_chunk(chunk); at && at < frame;)
@@ -179,8 +168,8 @@ static bool starts_in_chunk(const struct ml_abi *abi, const struct chunk *chunk,
 /* Whether a live frame starts at this address on the thread's data stack. */
 static bool is_on_data_stack(const struct ml_abi *abi, const void *frame)
 {
-	const struct chunk *chunk = (const struct chunk *)ml_load_word(seen.thread, abi->is.at.thread_chunk);
-	const uintptr_t *end = (const uintptr_t *)ml_load_word(seen.thread, abi->is.at.thread_chunk + sizeof(chunk));
+	const struct chunk *chunk = (const struct chunk *)ml_load_word(ml_walk_seen.thread, abi->is.at.thread_chunk);
+	const uintptr_t *end = (const uintptr_t *)ml_load_word(ml_walk_seen.thread, abi->is.at.thread_chunk + sizeof(chunk));
 
 	for (unsigned i = 0; chunk && i < MAX_CHUNKS; i++) {
 		if ((const uintptr_t *)frame >= chunk->data && (const uintptr_t *)frame < end)
@@ -225,7 +214,7 @@ static const void *checked(const struct ml_abi *abi, uintptr_t stack_pointer, co
 		return is_shim(abi, frame) ? frame : NULL;
 	if (believed)
 		return frame;
-	if (abi->is.at.thread_base && frame == (const void *)ml_load_word(seen.thread, abi->is.at.thread_base))
+	if (abi->is.at.thread_base && frame == (const void *)ml_load_word(ml_walk_seen.thread, abi->is.at.thread_base))
 		return frame;
 	return is_on_data_stack(abi, frame) || is_in_running_generator(abi, frame) ? frame : NULL;
 }
@@ -311,14 +300,53 @@ static const void *top_of_cframe(const struct ml_abi *abi, const void *thread, u
 	return frame && (careful || is_proven(abi, frame)) ? frame : NULL;
 }
 
-const void *ml_walk_top(const struct ml_abi *abi, uintptr_t stack_pointer)
+/*
+ * The word in the calling thread's block of CPython's thread-local variables that holds the current state. Where two
+ * do, another one has a copy for now: then neither is taken.
+ */
+static const void *const *find_thread_local(const struct ml_abi *abi, const void *thread)
+{
+	size_t start[2] = {abi->tls_module, 0}; /* tls_index of the psABI: module, offset */
+	const void *const *block = abi->tls_get_addr ? abi->tls_get_addr(start) : NULL, *const *found = NULL;
+
+	for (size_t i = 0; block && i < abi->tls_bytes / sizeof *block; i++) {
+		if (block[i] != thread)
+			continue;
+		if (found)
+			return NULL;
+		found = &block[i];
+	}
+	return found;
+}
+
+/* The same before there were such variables. */
+static const void *const *find_global(const struct ml_abi *abi, const void *thread)
+{
+	const void *const *word = (const void *const *)(abi->runtime + abi->is.at.runtime_current);
+
+	return abi->is.at.runtime_current && *word == thread ? word : NULL;
+}
+
+/* Notes how to get at the thread state next time, where it is the current one. */
+static void remember(const struct ml_abi *abi, struct ml_walker *w, const void *thread)
+{
+	if ((w->has_looked && w->bound == thread) || abi->current_thread() != thread)
+		return;
+	if (!w->has_looked)
+		w->current = abi->is.current_is_global ? find_global(abi, thread) : find_thread_local(abi, thread);
+	w->has_looked = true;
+	w->self = (uintptr_t)pthread_self();
+	w->bound = thread;
+}
+
+const void *ml_walk_top_unusual(const struct ml_abi *abi, struct ml_walker *w, uintptr_t stack_pointer)
 {
 	const void *thread = own_thread(abi, stack_pointer), *frame;
 
 	if (!thread || is_over(abi, thread))
 		return NULL;
-	seen.thread = thread; /* always: careful may be set while this walk goes on */
-	seen.chunk = NULL;
+	remember(abi, w, thread);
+	ml_walk_seen = (struct ml_walk_seen){thread, NULL}; /* always: careful may be set while this walk goes on */
 	if (abi->is.has_cframe)
 		return top_of_cframe(abi, thread, stack_pointer);
 	frame = (const void *)ml_load_word(thread, abi->is.at.thread_frame);

@@ -2,7 +2,7 @@
  * The Python frames of the calling thread, innermost first. Nothing is copied: a frame is the address of CPython's own
  * struct, and is good until the thread goes on. Use:
  *
- *	for (frame = ml_walk_top(abi, stack_pointer); frame; frame = ml_frame_previous(abi, frame)) {
+ *	for (frame = ml_walk_top(abi, walker, stack_pointer); frame; frame = ml_frame_previous(abi, frame)) {
  *		const void *code = ml_frame_code(abi, frame);
  *		switch (ml_frame_kind(abi, frame, code)) { ... }
  *		place = ml_frame_place(abi, code, ml_frame_instr(abi, frame));
@@ -21,13 +21,23 @@ enum ml_frame_kind {
 	ML_FRAME_BAD,  /* not a frame: stop */
 };
 
-/*
- * The innermost frame of the calling thread, a shim maybe. NULL where there is none: no Python code on the stack, no
- * thread state, one that is finalized, or a chain that cannot be trusted now. Works with and without the GIL.
- * stack_pointer: any address in the C frame of the caller or below. The caller's recursion guard must be on: the first
- * call in a thread may allocate thread-local storage of libpython's.
- */
-const void *ml_walk_top(const struct ml_abi *abi, uintptr_t stack_pointer);
+/* What a thread remembers from one walk to the next: how to get at its thread state without a call. Starts as zero, in
+   each thread. */
+struct ml_walker {
+	/* The variable of CPython's that holds the current state, from 3.12 on one for each thread; NULL: not found. */
+	const void *const *current;
+	const void *bound; /* before 3.12: the state that was first bound to this thread. May be gone */
+	uintptr_t self;    /* pthread_self() */
+	bool has_looked;   /* for current */
+};
+
+/* What the walk that goes on now has found out, for ml_walk_previous_careful(). */
+struct ml_walk_seen {
+	const void *thread;
+	const void *chunk; /* of the data stack: the one that starts is about, or NULL */
+};
+
+extern __thread struct ml_walk_seen ml_walk_seen __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
 /* ml_frame_previous() where abi->careful: of the walk that the thread's last ml_walk_top() began. */
 const void *ml_walk_previous_careful(const struct ml_abi *abi, const void *frame);
@@ -40,6 +50,70 @@ static inline uintptr_t ml_load_word(const void *object, uint32_t offset)
 static inline int32_t ml_load_int(const void *object, uint32_t offset)
 {
 	return *(const int32_t *)((const char *)object + offset);
+}
+
+/*
+ * Whether an object of so many bytes lies in the live part of the calling thread's C stack. glibc keeps a thread's
+ * descriptor, which pthread_self() points to, at the upper end of its stack (nptl/allocatestack.c); but the first
+ * thread's stack is the kernel's, above all that is mapped later.
+ */
+static inline bool ml_walk_is_on_stack(const struct ml_abi *abi, uintptr_t self, uintptr_t stack_pointer,
+				       const void *object, size_t bytes)
+{
+	uintptr_t end = stack_pointer < self ? self : abi->main_stack_end;
+
+	return (uintptr_t)object >= stack_pointer && (uintptr_t)object <= end && end - (uintptr_t)object >= bytes &&
+	       !((uintptr_t)object & 7);
+}
+
+/*
+ * The thread state that the calling thread runs with, where that can be told at once. Before 3.12 the current state is
+ * that of whoever holds the GIL: it is in use, so it can be read, and says whose it is.
+ */
+static inline const void *ml_walk_thread(const struct ml_abi *abi, const struct ml_walker *w)
+{
+	const void *thread = w->current ? __atomic_load_n(w->current, __ATOMIC_RELAXED) : NULL;
+
+	if (thread && abi->is.current_is_global &&
+	    (thread != w->bound || ml_load_word(thread, abi->is.at.thread_id) != w->self))
+		return NULL;
+	return thread;
+}
+
+/* ml_walk_top() without a call; NULL where anything is unusual. */
+static inline const void *ml_walk_top_quick(const struct ml_abi *abi, const struct ml_walker *w,
+					    uintptr_t stack_pointer)
+{
+	const struct ml_offsets *at = &abi->is.at;
+	const void *thread = ml_walk_thread(abi, w), *cframe;
+
+	if (__builtin_expect(!thread || __atomic_load_n(&abi->careful, __ATOMIC_RELAXED) || ml_abi_finalizing(abi), 0))
+		return NULL;
+	if (__builtin_expect(abi->is.cleared & (uint32_t)ml_load_int(thread, at->thread_status), 0))
+		return NULL;
+	ml_walk_seen = (struct ml_walk_seen){thread, NULL}; /* careful may be set while this walk goes on */
+	if (!abi->is.has_cframe)
+		return (const void *)ml_load_word(thread, at->thread_frame);
+	cframe = (const void *)ml_load_word(thread, at->thread_frame);
+	if (__builtin_expect(!ml_walk_is_on_stack(abi, w->self, stack_pointer, cframe, at->cframe_frame + 8), 0))
+		return NULL;
+	return (const void *)ml_load_word(cframe, at->cframe_frame);
+}
+
+/* ml_walk_top() where that gives NULL. */
+const void *ml_walk_top_unusual(const struct ml_abi *abi, struct ml_walker *w, uintptr_t stack_pointer);
+
+/*
+ * The innermost frame of the calling thread, a shim maybe. NULL where there is none: no Python code on the stack, no
+ * thread state, one that is finalized, or a chain that cannot be trusted now. Works with and without the GIL.
+ * stack_pointer: any address in the C frame of the caller or below. The caller's recursion guard must be on: the first
+ * call in a thread may allocate thread-local storage of libpython's.
+ */
+static inline const void *ml_walk_top(const struct ml_abi *abi, struct ml_walker *w, uintptr_t stack_pointer)
+{
+	const void *frame = ml_walk_top_quick(abi, w, stack_pointer);
+
+	return frame ? frame : ml_walk_top_unusual(abi, w, stack_pointer);
 }
 
 /* The frame that called this one, or NULL. */

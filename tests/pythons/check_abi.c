@@ -100,6 +100,9 @@ static void check_thread(const struct ml_python *row)
 
 	check("thread_id", at->thread_id, offsetof(PyThreadState, thread_id));
 	check("runtime_finalizing", at->runtime_finalizing, offsetof(_PyRuntimeState, FINALIZING));
+#if PY_VERSION_HEX < 0x030c0000
+	check("runtime_current", at->runtime_current, offsetof(_PyRuntimeState, gilstate.tstate_current));
+#endif
 	check("runtime_interpreters", at->runtime_interpreters, offsetof(_PyRuntimeState, interpreters.head));
 	check("main interpreter", at->runtime_interpreters + sizeof(void *),
 	      offsetof(_PyRuntimeState, interpreters.main));

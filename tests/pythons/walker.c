@@ -138,6 +138,7 @@ static unsigned identify(const void *code)
 
 static void walk(uintptr_t stack_pointer)
 {
+	static __thread struct ml_walker walker;
 	static struct {
 		unsigned id;
 		int64_t place;
@@ -146,7 +147,7 @@ static void walk(uintptr_t stack_pointer)
 	int end = 0, over = ml_abi_finalizing(&abi);
 
 	pthread_mutex_lock(&lock);
-	const void *frame = ml_walk_top(&abi, stack_pointer);
+	const void *frame = ml_walk_top(&abi, &walker, stack_pointer);
 	for (; frame && n < DEPTH; frame = ml_frame_previous(&abi, frame)) {
 		const void *code = ml_frame_code(&abi, frame);
 		enum ml_frame_kind kind = ml_frame_kind(&abi, frame, code);

@@ -26,9 +26,11 @@ const char *__asan_default_options(void)
 
 static struct ml_abi abi;
 static const struct ml_offsets *at;
+static struct ml_walker walker;
 
 static void start(int minor)
 {
+	walker = (struct ml_walker){.self = 0};
 	fake_make((unsigned)minor);
 	fake_init(&abi);
 	at = &fake.row->at;
@@ -55,7 +57,7 @@ START_TEST(follows_a_chain)
 	inner = fake_frame(fake_code("a.py", "g", 9, 20, 0), middle, THREAD, 19);
 	fake.current = fake.bound = fake_thread(inner, cframe);
 
-	ck_assert_ptr_eq(ml_walk_top(&abi, (uintptr_t)cframe), inner);
+	ck_assert_ptr_eq(ml_walk_top(&abi, &walker, (uintptr_t)cframe), inner);
 	ck_assert_ptr_eq(ml_frame_previous(&abi, inner), middle);
 	ck_assert_ptr_eq(ml_frame_previous(&abi, middle), outer);
 	ck_assert_ptr_null(ml_frame_previous(&abi, outer));
@@ -163,33 +165,33 @@ START_TEST(picks_the_threads_own_state)
 	mine = thread_with_frame(cframes, &my_frame);
 	other = thread_with_frame(cframes + 2, &other_frame);
 	set_interpreters(false);
-	ck_assert_ptr_null(ml_walk_top(&abi, (uintptr_t)cframes));
+	ck_assert_ptr_null(ml_walk_top(&abi, &walker, (uintptr_t)cframes));
 	fake.current = mine;
 	fake.bound = mine;
-	ck_assert_ptr_eq(ml_walk_top(&abi, (uintptr_t)cframes), my_frame);
+	ck_assert_ptr_eq(ml_walk_top(&abi, &walker, (uintptr_t)cframes), my_frame);
 	fake.current = NULL; /* the GIL is released */
-	ck_assert_ptr_eq(ml_walk_top(&abi, (uintptr_t)cframes), my_frame);
+	ck_assert_ptr_eq(ml_walk_top(&abi, &walker, (uintptr_t)cframes), my_frame);
 	fake.current = other;
 	if (!fake.row->current_is_global) { /* a subinterpreter's, attached by this thread */
-		ck_assert_ptr_eq(ml_walk_top(&abi, (uintptr_t)cframes), other_frame);
+		ck_assert_ptr_eq(ml_walk_top(&abi, &walker, (uintptr_t)cframes), other_frame);
 		return;
 	}
 	/* Another thread holds the GIL. */
-	ck_assert_ptr_eq(ml_walk_top(&abi, (uintptr_t)cframes), my_frame);
+	ck_assert_ptr_eq(ml_walk_top(&abi, &walker, (uintptr_t)cframes), my_frame);
 	fake.bound = NULL;
-	ck_assert_ptr_null(ml_walk_top(&abi, (uintptr_t)cframes));
+	ck_assert_ptr_null(ml_walk_top(&abi, &walker, (uintptr_t)cframes));
 	fake.bound = mine;
 	/* This thread's own, of a subinterpreter. */
 	set_interpreters(true);
-	ck_assert_ptr_eq(ml_walk_top(&abi, (uintptr_t)cframes), other_frame);
+	ck_assert_ptr_eq(ml_walk_top(&abi, &walker, (uintptr_t)cframes), other_frame);
 	/* There are subinterpreters, but it is another thread's after all. */
 	fake_set_word(other, at->thread_id, (uintptr_t)pthread_self() + 8);
 	if (fake.row->has_cframe)
 		fake_set_word(other, at->thread_frame, (uintptr_t)heap_cframe);
-	ck_assert_ptr_eq(ml_walk_top(&abi, (uintptr_t)cframes), my_frame);
+	ck_assert_ptr_eq(ml_walk_top(&abi, &walker, (uintptr_t)cframes), my_frame);
 	/* It has been freed and its memory given back. */
 	fake.current = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	ck_assert_ptr_eq(ml_walk_top(&abi, (uintptr_t)cframes), my_frame);
+	ck_assert_ptr_eq(ml_walk_top(&abi, &walker, (uintptr_t)cframes), my_frame);
 	munmap(fake.current, 4096);
 }
 END_TEST
@@ -202,15 +204,15 @@ START_TEST(leaves_finished_threads_alone)
 	start(_i);
 	thread = fake.current = fake.bound = thread_with_frame(cframe, &frame);
 	fake_set_word(fake.runtime, at->runtime_finalizing, (uintptr_t)fake_block(8));
-	ck_assert_ptr_null(ml_walk_top(&abi, (uintptr_t)cframe));
+	ck_assert_ptr_null(ml_walk_top(&abi, &walker, (uintptr_t)cframe));
 	fake_set_word(fake.runtime, at->runtime_finalizing, (uintptr_t)thread);
-	ck_assert_ptr_eq(ml_walk_top(&abi, (uintptr_t)cframe), frame);
+	ck_assert_ptr_eq(ml_walk_top(&abi, &walker, (uintptr_t)cframe), frame);
 	if (!fake.row->cleared)
 		return;
 	fake_set_int(thread, at->thread_status, (int32_t)~fake.row->cleared);
-	ck_assert_ptr_eq(ml_walk_top(&abi, (uintptr_t)cframe), frame);
+	ck_assert_ptr_eq(ml_walk_top(&abi, &walker, (uintptr_t)cframe), frame);
 	fake_set_int(thread, at->thread_status, (int32_t)fake.row->cleared);
-	ck_assert_ptr_null(ml_walk_top(&abi, (uintptr_t)cframe));
+	ck_assert_ptr_null(ml_walk_top(&abi, &walker, (uintptr_t)cframe));
 }
 END_TEST
 
@@ -279,13 +281,13 @@ static bool is_taken(void *thread, uintptr_t *on_stack, const void *frame)
 	if (fake.row->has_cframe) {
 		fake_set_word(on_stack, at->cframe_frame, (uintptr_t)frame);
 		fake_set_word(thread, at->thread_frame, (uintptr_t)on_stack);
-		first = ml_walk_top(&abi, (uintptr_t)on_stack);
+		first = ml_walk_top(&abi, &walker, (uintptr_t)on_stack);
 		return first && first == frame;
 	}
 	/* Behind a shim. */
 	fake_fill_frame(on_stack, NULL, (void *)frame, SHIM, 0);
 	fake_set_word(thread, at->thread_frame, (uintptr_t)on_stack);
-	first = ml_walk_top(&abi, (uintptr_t)on_stack);
+	first = ml_walk_top(&abi, &walker, (uintptr_t)on_stack);
 	ck_assert_ptr_eq(first, on_stack);
 	return ml_frame_previous(&abi, first) == frame && frame != NULL;
 }
@@ -427,7 +429,7 @@ START_TEST(becomes_careful_in_mid_walk)
 		fake_set_word(cframe, at->cframe_frame, (uintptr_t)inner);
 		fake_set_word(thread, at->thread_frame, (uintptr_t)cframe);
 	}
-	ck_assert_ptr_eq(ml_walk_top(&abi, (uintptr_t)on_stack), inner);
+	ck_assert_ptr_eq(ml_walk_top(&abi, &walker, (uintptr_t)on_stack), inner);
 	abi.careful = 1;
 	ck_assert_ptr_eq(ml_frame_previous(&abi, inner), on_stack);
 	ck_assert_ptr_eq(ml_frame_previous(&abi, on_stack), outer);
@@ -446,40 +448,42 @@ START_TEST(finds_the_newest_without_cframe)
 	thread = start_careful(_i);
 	heap = fake_block(16);
 	fake_set_word(thread, at->thread_frame, (uintptr_t)heap);
-	ck_assert_ptr_null(ml_walk_top(&abi, HERE)); /* no data stack */
+	ck_assert_ptr_null(ml_walk_top(&abi, &walker, HERE)); /* no data stack */
 	push_chunk();
 	set_data_stack(thread);
-	ck_assert_ptr_null(ml_walk_top(&abi, HERE)); /* an empty one */
+	ck_assert_ptr_null(ml_walk_top(&abi, &walker, HERE)); /* an empty one */
 	outer = push_frame(NULL);
 	inner = push_frame(outer);
 	set_data_stack(thread);
 	fake_set_word(heap, at->cframe_frame, (uintptr_t)outer);
-	ck_assert_ptr_eq(ml_walk_top(&abi, HERE), inner);
+	ck_assert_ptr_eq(ml_walk_top(&abi, &walker, HERE), inner);
 	abi.careful = 0;
-	ck_assert_ptr_eq(ml_walk_top(&abi, HERE), inner);
+	ck_assert_ptr_eq(ml_walk_top(&abi, &walker, HERE), inner);
 	abi.careful = 1;
 	ck_assert(!is_taken(thread, on_stack, (char *)inner + 8));
-	ck_assert_ptr_eq(ml_walk_top(&abi, (uintptr_t)on_stack), inner);
+	ck_assert_ptr_eq(ml_walk_top(&abi, &walker, (uintptr_t)on_stack), inner);
 
 	/* Not linked yet: what is in its place for the caller is old. */
 	fake_set_word(inner, at->frame_previous, (uintptr_t)outer + 16);
-	ck_assert_ptr_null(ml_walk_top(&abi, HERE));
+	ck_assert_ptr_null(ml_walk_top(&abi, &walker, HERE));
 	fake_set_word(inner, at->frame_previous, (uintptr_t)outer);
 	/* Not a row of frames up to the top. */
 	top++;
 	set_data_stack(thread);
-	ck_assert_ptr_null(ml_walk_top(&abi, HERE));
+	ck_assert_ptr_null(ml_walk_top(&abi, &walker, HERE));
 }
 END_TEST
 
 /* Stacks that the C library made are as good as the first thread's. */
 static void *walk_in_thread(void *argument)
 {
+	struct ml_walker mine = {.self = 0};
 	uintptr_t cframe[2];
 	void *frame;
 
 	fake.current = fake.bound = thread_with_frame(cframe, &frame);
-	*(bool *)argument = ml_walk_top(&abi, (uintptr_t)cframe) == frame && ml_walk_top(&abi, HERE - 4096) == frame;
+	*(bool *)argument = ml_walk_top(&abi, &mine, (uintptr_t)cframe) == frame &&
+			    ml_walk_top(&abi, &mine, HERE - 4096) == frame;
 	return NULL;
 }
 
@@ -497,14 +501,14 @@ START_TEST(takes_no_frame_that_is_not_linked_yet)
 	fake_fill_frame(stale, NULL, (void *)0x4141414141414140, SHIM, 0);
 	frame = push_frame(stale);
 	set_data_stack(thread);
-	ck_assert_ptr_null(ml_walk_top(&abi, (uintptr_t)stale));
+	ck_assert_ptr_null(ml_walk_top(&abi, &walker, (uintptr_t)stale));
 	abi.careful = 0;
-	ck_assert_ptr_null(ml_walk_top(&abi, (uintptr_t)stale));
+	ck_assert_ptr_null(ml_walk_top(&abi, &walker, (uintptr_t)stale));
 	/* Nor where the thread is on another stack than its _PyCFrame; unless all of the chain is as it should be. */
 	fake_set_word(thread, at->thread_frame, (uintptr_t)fake_block(16));
-	ck_assert_ptr_null(ml_walk_top(&abi, (uintptr_t)stale));
+	ck_assert_ptr_null(ml_walk_top(&abi, &walker, (uintptr_t)stale));
 	fake_set_word(frame, at->frame_previous, 0);
-	ck_assert_ptr_eq(ml_walk_top(&abi, (uintptr_t)stale), frame);
+	ck_assert_ptr_eq(ml_walk_top(&abi, &walker, (uintptr_t)stale), frame);
 }
 END_TEST
 
