@@ -33,11 +33,12 @@ only_in() {
 
 only_in 'Python\.h|internal/pycore.*' 'tests/'
 only_in 'dwarf\.h|elfutils/.*|libelf\.h|gelf\.h' 'symbolize/native/dwarf|tests/'
+only_in 'libiberty/.*' 'symbolize/native/demangle|tests/'
 only_in 'libunwind.*' 'symbolize/native/unwind|tests/'
 only_in 'jansson\.h' 'report/|tests/'
 
 # The preloaded object does not print: its sources have no business with these headers.
-sources preload symbolize | grep -vE 'python/lines|native/dwarf' |
+sources preload symbolize | grep -vE 'python/lines|native/(dwarf|demangle)' |
 	xargs -r grep -nE '^#include <(stdio|locale|wchar)\.h>' | offence 'not in the preloaded object'
 
 # Names that cross files start with ml_ (or are main, or what tools ask for by name).

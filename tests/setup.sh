@@ -29,6 +29,8 @@ python=${PYTHON:-/usr/bin/python3}
 need 'command -v gcc' gcc
 need "$(header stdlib.h)" libc6-dev
 need "$(header jansson.h)" libjansson-dev
+need "$(header elfutils/libdwfl.h)" libdw-dev
+need "$(header libiberty/demangle.h)" libiberty-dev
 need "command -v $python" python3
 if [ "$task" = check ]; then
 	need 'command -v clang' clang
