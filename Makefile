@@ -202,7 +202,7 @@ bench: all $(filter $(BUILD)/tests/bench/%,$(TEST_OBJECTS) $(TEST_HOSTS)) ## mea
 	@BUILD='$(BUILD)' $(PYTHON) tests/bench/run.py $(if $(QUICK),--quick) $(BENCH)
 
 .PHONY: demo
-demo: ## install what is missing, build, record a small program and print its report
+demo: ## install what is missing, build, record Azure functions and print their report
 	@tests/setup.sh demo
 	@$(MAKE) -j$(JOBS) --no-print-directory all
 	@tests/demo/run.sh

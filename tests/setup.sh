@@ -32,6 +32,7 @@ need "$(header jansson.h)" libjansson-dev
 need "$(header elfutils/libdwfl.h)" libdw-dev
 need "$(header libiberty/demangle.h)" libiberty-dev
 need "command -v $python" python3
+want "$python -c 'import pip'" python3-pip
 if [ "$task" = check ]; then
 	need 'command -v clang' clang
 	need 'command -v readelf && command -v objdump' binutils
@@ -39,14 +40,13 @@ if [ "$task" = check ]; then
 	need 'pkg-config --exists check' check
 	need "$python -c 'import pytest'" python3-pytest
 	want "$python -c 'import xdist'" python3-pytest-xdist
-	want "$python -c 'import pip'" python3-pip
 	want 'command -v shellcheck' shellcheck
 	want 'command -v valgrind' valgrind
 	want 'command -v clang-format' clang-format
 	want 'command -v aarch64-linux-gnu-gcc' gcc-aarch64-linux-gnu libc6-dev-arm64-cross
 fi
 
-tried=${BUILD:-build}/optional-packages-tried
+tried=${BUILD:-build}/optional-packages-tried-$task
 [ -e "$tried" ] && optional=''
 [ -z "$needed$optional" ] && exit 0
 

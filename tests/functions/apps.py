@@ -8,17 +8,17 @@ from support import LIBRARY, Process, Row, TAG, SCRATCH, memline
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
-PAGE_BYTES = 5 << 20
-
 LEAKING = ("LeakingList", "LeakingCache", "LeakingClosure", "BigAcrossAwait")
 HOWTO = ("HttpTriggerAsync", "HttpTriggerSync")
 
 
 class App:
-    """A copy of one of the apps beside this file, with what it imports, and the traces of its workers beside it."""
+    """A copy of one of the apps beside this file, with what it imports, and the traces of its workers beside it.
 
-    def __init__(self, name, worker, model="v1"):
-        home = tempfile.mkdtemp(dir=SCRATCH.name)
+    Both are in a folder `home`; unless it is given they go when the tests end."""
+
+    def __init__(self, name, worker, model="v1", home=None):
+        home = home or tempfile.mkdtemp(dir=SCRATCH.name)
         self.path = os.path.join(home, "wwwroot")
         self.traces_folder = os.path.join(home, "traces")
         shutil.copytree(os.path.join(HERE, name if model == "v1" else f"{name}_{model}"), self.path,

@@ -125,6 +125,14 @@ class Program:
 class Func(Program):
     """What stands for the real host's process: it has workers as its children, and ends with them."""
 
+    def __init__(self, workers):
+        super().__init__()
+        self.workers = workers
+
+    def leave(self, why):
+        for each in self.workers:
+            each.leave(why)
+
     @property
     def children(self):
         with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children", encoding="ascii") as text:
@@ -329,10 +337,10 @@ class Host:
 
     def start_several(self, worker, app, count, env=None, preload=None):
         """Starts workers as children of a process that is no Python, as func is none. Gives it and them."""
-        several = [self.prepare(worker, app) for _ in range(count)]
-        script = "".join(f"{shlex.join(command)} & " for _, command in several) + "wait"
-        func = Func()
+        several, commands = zip(*[self.prepare(worker, app) for _ in range(count)])
+        script = "".join(f"{shlex.join(command)} & " for command in commands) + "wait"
+        func = Func(several)
         self.run(func, ["sh", "-c", script], app, self.environment(worker, app, env, preload))
-        for started, _ in several:
+        for started in several:
             started.load(worker)
-        return func, [started for started, _ in several]
+        return func, several
