@@ -1,6 +1,7 @@
 """The walk in process, under every interpreter: what walker.so finds inside malloc is what the interpreter says."""
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -33,14 +34,23 @@ def walker(tmp_path_factory):
     return get
 
 
+def heed_interrupts():
+    """A shell starts what runs in the background with SIGINT ignored; CPython's own tests send it to themselves."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def run(python, walker, arguments, seconds=300, **environment):
     """Runs the interpreter under the walker; returns its output, and fails where it does not exit with 0."""
     variables = dict(environment, LD_PRELOAD=walker(python))
     command = python.prefix + ["env"] + ["%s=%s" % each for each in variables.items()] + [python.path] + arguments
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                          timeout=seconds, cwd=PROJECT)
-    output = done.stdout.decode(errors="replace")
-    assert done.returncode == 0, output[-3000:]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                             cwd=PROJECT, start_new_session=True, preexec_fn=heed_interrupts)
+    try:
+        output = child.communicate(timeout=seconds)[0].decode(errors="replace")
+    finally:
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+    assert child.returncode == 0, output[-3000:]
     return output
 
 
