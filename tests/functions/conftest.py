@@ -1,5 +1,6 @@
 """Gives tests a host, and workers: `served` is each worker with each programming model that it runs, `worker` each of
 them once. Where one cannot be installed the test is skipped."""
+import functools
 import os
 import sys
 
@@ -22,11 +23,20 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("worker", found, ids=repr, indirect=True)
 
 
-def install(python):
+@functools.lru_cache(maxsize=None)
+def install_once(python):
+    """The worker, or the reason why there is none: pip may take long to find out."""
     try:
         return workers.install(python)
     except workers.NotInstalled as why:
-        return pytest.skip(f"the Functions worker cannot be installed: {why}")
+        return why
+
+
+def install(python):
+    found = install_once(python)
+    if isinstance(found, workers.NotInstalled):
+        pytest.skip(f"the Functions worker cannot be installed: {found}")
+    return found
 
 
 @pytest.fixture

@@ -30,7 +30,8 @@ SECONDS = 60
 INTERRUPTS = 10
 
 # Variables by which tests choose how a worker starts; those of this machine must not.
-NOT_INHERITED = ("PYTHON", "MEMLINE_", "LD_PRELOAD", "FUNCTIONS_", "AzureWebJobs", "CONTAINER_NAME", "WEBSITE_", "MALLOC_")
+NOT_INHERITED = ("PYTHON", "MEMLINE_", "LD_PRELOAD", "FUNCTIONS_", "AzureWebJobs", "CONTAINER_NAME", "WEBSITE_",
+                 "MALLOC_")
 
 
 class Failed(Exception):

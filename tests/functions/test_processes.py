@@ -3,6 +3,8 @@ import signal
 import subprocess
 import time
 
+import pytest
+
 from apps import App, start
 from support import LIBRARY, clean_environment, memline
 
@@ -68,7 +70,7 @@ def test_the_host_goes_away(worker, host):
 
 
 def test_two_workers(worker, host):
-    """FUNCTIONS_WORKER_PROCESS_COUNT=2. The host's own process is no Python and leaves no file; its workers are a run."""
+    """FUNCTIONS_WORKER_PROCESS_COUNT=2. The host's process is no Python and leaves no file; its workers are a run."""
     app = App("leaky", worker)
     func, workers = host.start_several(worker, app.path, 2, preload=LIBRARY, env={"MEMLINE_DIR": app.traces_folder})
     workers[0].invoke_many("LeakingList", 3, 1)
@@ -101,10 +103,11 @@ def test_replaced_in_the_cloud(worker, host):
     assert len(app.report()) == 2
 
 
-def test_version_probes(worker, tmp_path):
+@pytest.mark.few
+def test_version_probes(python, tmp_path):
     """The host asks each python that it finds for its version: the answer is as without the preload, and no file."""
     def ask(**environment):
-        done = subprocess.run([worker.python.path, "--version"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        done = subprocess.run([*python.command, "--version"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               env=clean_environment(**environment), timeout=60)
         return done.returncode, done.stdout, done.stderr
     traces = tmp_path / "traces"

@@ -13,14 +13,15 @@ IN_THE_CLOUD = ("CONTAINER_NAME", "WEBSITE_INSTANCE_ID")
 
 def main():
     folder = os.path.dirname(os.path.abspath(__file__))
-    module = "azure_functions_worker" if os.path.isdir(os.path.join(folder, "azure_functions_worker")) else "proxy_worker"
+    published = os.path.isdir(os.path.join(folder, "azure_functions_worker"))
+    module = "azure_functions_worker" if published else "proxy_worker"
     packages = os.path.join(os.environ["AzureWebJobsScriptRoot"], APP_PACKAGES)
     os.environ["PYTHONPATH"] = os.pathsep.join([packages, folder])
     if any(name in os.environ for name in IN_THE_CLOUD):
         os.execve(sys.executable, [sys.executable, "-m", module] + sys.argv[1:], os.environ)
     sys.path[1:1] = [packages, folder]
     sys.path.append(os.environ["AzureWebJobsScriptRoot"])
-    if module == "azure_functions_worker":
+    if published:
         from azure_functions_worker.main import main as run
     else:
         from proxy_worker import main as run

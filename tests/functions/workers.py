@@ -1,8 +1,8 @@
 """Real Functions workers, by interpreter, and where they come from: PyPI, by the interpreter's own pip.
 
 CPython 3.8 to 3.12 get the last worker that is published there; 3.8 as it was published, later ones with a grpcio that
-they can load. From 3.13 on the published runtime does the work, behind proxy_worker.py. MEMLINE_FUNCTIONS_WORKER names a
-folder with another one, such as Core Tools have in workers/python/3.11/LINUX/X64; the interpreter of that version runs it.
+they can load. From 3.13 on the published runtime does the work, behind proxy_worker.py. MEMLINE_FUNCTIONS_WORKER names
+a folder with another one, such as Core Tools have in workers/python/3.11/LINUX/X64; choose its Python with PYTHONS.
 """
 import contextlib
 import fcntl

@@ -11,13 +11,13 @@ app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 
 @app.route(route="HttpTriggerAsync")
 async def HttpTriggerAsync(req: func.HttpRequest) -> func.HttpResponse:
-    await get_microsoft_page_async(PAGE)  # main_async
+    await get_microsoft_page_async(PAGE)
     return func.HttpResponse("Microsoft Page Is Loaded", status_code=200)
 
 
 async def get_microsoft_page_async(url: str):
-    async with aiohttp.ClientSession() as client:  # session
-        async with client.get(url) as response:  # response
+    async with aiohttp.ClientSession() as client:
+        async with client.get(url) as response:
             await response.text()  # text
 
 
