@@ -15,6 +15,9 @@
 /* Before an event's own records there may be a TURN, a TIME and a FINALIZE. */
 #define HEADROOM (4 * ML_RECORD_MAX)
 
+/* Pieces after which a ring is a busy one. */
+#define BUSY 16u
+
 /* The resident size is read at most this often. */
 #define RSS_PERIOD_NS 10000000u
 
@@ -47,7 +50,7 @@ static void start_piece(struct ml_ring *r, uint32_t sequence)
 	uint8_t *events = events_of(r);
 
 	r->coder = (struct ml_coder){0, 0, 0};
-	r->full = (uint8_t *)r->piece + ML_RING_BYTES - HEADROOM;
+	r->full = (uint8_t *)r->piece + r->bytes - HEADROOM;
 	r->state_base = ML_PIECE_STATE(sequence, 0) - (uint64_t)(uintptr_t)events;
 	r->first_turn = r->turn;
 	r->first_ns = r->ns;
@@ -80,6 +83,7 @@ static struct ml_ring *new_ring(int tid)
 	if (!piece)
 		return NULL;
 	r->piece = piece;
+	r->bytes = ML_RING_BYTES;
 	r->id = ring_count;
 	r->turn = 0;
 	piece->ring = r->id;
@@ -131,6 +135,26 @@ void ml_ring_reset(void)
 	atomic_store(&rss_due_ns, 0);
 }
 
+/*
+ * A busy ring gets more room, since a system call for each piece costs much the same whatever its size. The old extent
+ * stays as it is: it holds the same as the copy of its last piece.
+ */
+static void grow(struct ml_ring *r, uint32_t sequence)
+{
+	struct ml_piece *larger;
+
+	if (r->bytes == ML_RING_BYTES_BUSY || sequence < BUSY)
+		return;
+	ml_lock_take(&ml_process.lock);
+	larger = ml_file_map(ML_EXTENT_RING, r->id, ML_RING_BYTES_BUSY);
+	ml_lock_drop(&ml_process.lock);
+	if (!larger)
+		return;
+	larger->ring = r->id;
+	r->piece = larger;
+	r->bytes = ML_RING_BYTES_BUSY;
+}
+
 /* The full piece goes to the file and the next one starts. False: it stays, and recording has been stopped. */
 static bool flush(struct ml_ring *r)
 {
@@ -145,8 +169,9 @@ static bool flush(struct ml_ring *r)
 	p->tid = (uint32_t)r->first_tid;
 	if (!ml_file_append(p, sizeof *p + used))
 		return false;
+	grow(r, ML_PIECE_SEQUENCE(p->state) + 1);
 	start_piece(r, ML_PIECE_SEQUENCE(p->state) + 1);
-	ml_file_sync(p);
+	ml_file_sync(r->piece);
 	return true;
 }
 

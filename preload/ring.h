@@ -18,6 +18,7 @@ struct ml_ring {
 	const uint8_t *full; /* no record may start behind it: the rest is room for what ml_ring_begin() puts */
 	uint64_t state_base; /* piece->state of a piece whose newest record ends at address 0 */
 	struct ml_piece *piece;
+	uint32_t bytes; /* of the extent in which the piece is made */
 	struct ml_coder coder;
 	uint64_t turn;      /* in force in this ring */
 	uint32_t countdown; /* events until the clock is read again */

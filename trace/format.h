@@ -245,8 +245,10 @@ struct ml_piece {
 #define ML_PIECE_SEQUENCE(state) ((uint32_t)((state) >> 32))
 #define ML_PIECE_USED(state) ((uint32_t)(state))
 
-/* Size of a RING extent. Small, so that it stays in the cache and so that a thousand threads cost little. */
+/* Size of a RING extent. Small at first, so that a thousand threads cost little. A ring that is much used goes on in a
+   larger extent with the same id, and the one before stays as it was. */
 #define ML_RING_BYTES 16384u
+#define ML_RING_BYTES_BUSY 65536u
 
 /*
  * Records. The low four bits of the first byte are the code, the rest flags of its own; fields follow in the order that

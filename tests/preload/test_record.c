@@ -177,7 +177,7 @@ START_TEST(reads_back_what_came_before_the_trace_was_made)
 		make((unsigned)any(8));
 	ck_assert_int_eq(session_state(), ML_RECORDING);
 	check_events();
-	ck_assert_uint_gt(trace_count_extents(&trace, ML_EXTENT_EVENTS), 100);
+	ck_assert_uint_gt(trace_count_extents(&trace, ML_EXTENT_EVENTS), 50);
 	for (unsigned counter = 0; counter < ML_COUNTERS; counter++)
 		ck_assert_uint_eq(trace.header->counter[counter], 0);
 }

@@ -100,6 +100,16 @@ static const struct ml_extent *find_extent(const struct trace_file *t, enum ml_e
 	return NULL;
 }
 
+uint32_t trace_count_rings(const struct trace_file *t)
+{
+	uint32_t rings = 0;
+
+	for (size_t i = 0; i < t->extent_count; i++)
+		if (t->extents[i].kind == ML_EXTENT_RING && t->extents[i].id >= rings)
+			rings = t->extents[i].id + 1;
+	return rings;
+}
+
 size_t trace_count_extents(const struct trace_file *t, enum ml_extent_kind kind)
 {
 	size_t count = 0;
@@ -290,7 +300,7 @@ struct trace_event *trace_events(struct trace_file *t, size_t *count)
 	struct list all = {NULL, 0, 0};
 	struct trace_event **order, *sorted;
 
-	for (uint32_t ring = 0; ring < trace_count_extents(t, ML_EXTENT_RING); ring++) {
+	for (uint32_t ring = 0; ring < trace_count_rings(t); ring++) {
 		size_t n;
 		struct trace_event *events = trace_ring_events(t, ring, &n);
 		for (size_t i = 0; i < n; i++)

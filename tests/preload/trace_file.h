@@ -46,6 +46,9 @@ size_t trace_count_defs(const struct trace_file *t, enum ml_def_kind kind);
 /* Extents of a kind. */
 size_t trace_count_extents(const struct trace_file *t, enum ml_extent_kind kind);
 
+/* Rings: each has one extent or, if it was busy, two. */
+uint32_t trace_count_rings(const struct trace_file *t);
+
 /* All records of a ring in their order, BASE, TURN and TIME included; the caller frees them. */
 struct trace_event *trace_ring_events(struct trace_file *t, uint32_t ring, size_t *count);
 
