@@ -5,6 +5,9 @@
 
 #include "trace/print.h"
 
+/* Calls inlined into one another at one place; what lies further out is left out. */
+#define FRAMES_MAX 64
+
 /* Text from the trace, so that it stays on its line and harms no terminal. */
 static void print_text(FILE *out, const char *text)
 {
@@ -83,7 +86,28 @@ static void dump_modules(const struct ml_trace *t, FILE *out)
 	}
 }
 
-static void dump_nodes(const struct ml_trace *t, FILE *out)
+/* Functions at the place, innermost first, each with its line where that is known. */
+static void dump_frames(const struct ml_trace *t, const struct ml_node *n, struct ml_objects *objects, FILE *out)
+{
+	struct ml_dwarf_frame frames[FRAMES_MAX];
+	size_t frames_n = 0, i;
+
+	if (objects)
+		frames_n = ml_objects_find(objects, ml_objects_add(objects, t, ML_SUBJECT_NUMBER(n->subject)), n->place,
+					   frames, FRAMES_MAX);
+	for (i = 0; i < frames_n; i++) {
+		fputs(i ? " in " : " ", out);
+		print_text(out, frames[i].function ? frames[i].function : "?");
+		if (!frames[i].file)
+			continue;
+		fputc(' ', out);
+		print_text(out, frames[i].file);
+		fprintf(out, ":%" PRIu32, frames[i].line);
+	}
+	fputc('\n', out);
+}
+
+static void dump_nodes(const struct ml_trace *t, struct ml_objects *objects, FILE *out)
 {
 	for (uint32_t i = 1; i < t->nodes_n; i++) {
 		const struct ml_node *n = &t->nodes[i];
@@ -96,7 +120,8 @@ static void dump_nodes(const struct ml_trace *t, FILE *out)
 			fprintf(out, " code %" PRIu32 " at %" PRId64 "\n", number, (int64_t)n->place);
 			break;
 		case ML_NODE_NATIVE:
-			fprintf(out, " module %" PRIu32 " at %#" PRIx64 "\n", number, n->place);
+			fprintf(out, " module %" PRIu32 " at %#" PRIx64, number, n->place);
+			dump_frames(t, n, objects, out);
 			break;
 		case ML_NODE_MARK:
 			fprintf(out, " mark %s\n",
@@ -161,7 +186,7 @@ static void dump_piece(struct ml_trace *t, const struct ml_extent *e, FILE *out)
 	free(piece.events);
 }
 
-int ml_dump(struct ml_trace *t, unsigned parts, FILE *out)
+int ml_dump(struct ml_trace *t, unsigned parts, struct ml_objects *objects, FILE *out)
 {
 	char warning[256];
 
@@ -172,7 +197,7 @@ int ml_dump(struct ml_trace *t, unsigned parts, FILE *out)
 		dump_modules(t, out);
 	}
 	if (parts & ML_DUMP_NODES)
-		dump_nodes(t, out);
+		dump_nodes(t, objects, out);
 	for (size_t i = 0; i < t->extents_n; i++) {
 		const struct ml_extent *e = &t->extents[i];
 		dump_extent(e, out);

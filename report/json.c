@@ -124,16 +124,64 @@ json_t *ml_json_totals(const struct ml_reading *r)
 	return o;
 }
 
-static json_t *outside(const struct ml_outside *out)
+static json_t *caller(const struct ml_natives *natives, const struct ml_native *item)
+{
+	const struct ml_object *object = &natives->objects.objects[item->object];
+	char *function = ml_native_function(natives, item);
+	json_t *o = json_object();
+
+	json_object_set_new(o, "module", ml_json_text(object->name));
+	json_object_set_new(o, "path", *object->path ? ml_json_text(object->path) : json_null());
+	json_object_set_new(o, "function", ml_json_text(function));
+	json_object_set_new(o, "file", ml_json_text(item->file));
+	json_object_set_new(o, "line", item->file ? number(item->line) : json_null());
+	json_object_set_new(o, "increment_bytes", number(item->amount.increment_bytes));
+	json_object_set_new(o, "live_bytes", number(item->amount.live_bytes));
+	json_object_set_new(o, "live_blocks", number(item->amount.live_blocks));
+	json_object_set_new(o, "peak_bytes", number(item->amount.peak_bytes));
+	json_object_set_new(o, "allocated_bytes", number(item->amount.allocated_bytes));
+	json_object_set_new(o, "allocations", number(item->amount.allocations));
+	free(function);
+	return o;
+}
+
+static json_t *callers(const struct ml_natives *natives, uint32_t owner)
+{
+	json_t *array = json_array();
+	const struct ml_native *items;
+	size_t n, i;
+
+	items = ml_natives_of(natives, owner, &n);
+	for (i = 0; i < n; i++)
+		json_array_append_new(array, caller(natives, &items[i]));
+	return array;
+}
+
+static json_t *outside(const struct ml_outside *out, const struct ml_natives *natives, uint32_t owner)
 {
 	json_t *o = json_object();
 
 	json_object_set_new(o, "increment_bytes", json_integer(out->increment_bytes));
 	json_object_set_new(o, "live_bytes", number(out->live_bytes));
+	json_object_set_new(o, "callers", callers(natives, owner));
 	return o;
 }
 
-static json_t *line(const struct ml_line *l, const struct ml_source *source)
+static void set_modules(json_t *o, const struct ml_reading *r, const struct ml_line *l)
+{
+	struct ml_line_modules m = {.n = 0};
+
+	if (!r->no_native)
+		ml_site_modules(&r->sites, l, &m);
+	json_object_set_new(o, "module", m.n ? ml_json_text(m.modules[0].name) : json_null());
+	json_object_set_new(o, "python_live_bytes", r->no_native ? json_null() : number(m.python.live_bytes));
+	json_object_set_new(o, "native_live_bytes",
+			    r->no_native ? json_null() : number(l->live_bytes - m.python.live_bytes));
+	json_object_set_new(o, "callers", callers(&r->sites.natives, l->number));
+	free(m.modules);
+}
+
+static json_t *line(const struct ml_reading *r, const struct ml_line *l, const struct ml_source *source)
 {
 	json_t *o = json_object();
 	size_t bytes;
@@ -151,10 +199,11 @@ static json_t *line(const struct ml_line *l, const struct ml_source *source)
 	json_object_set_new(o, "allocations", number(l->allocations));
 	json_object_set_new(o, "peak_bytes", number(l->peak_bytes));
 	json_object_set_new(o, "inclusive_live_bytes", number(l->inclusive_live_bytes));
+	set_modules(o, r, l);
 	return o;
 }
 
-static json_t *function(const struct ml_function *f)
+static json_t *function(const struct ml_reading *r, const struct ml_function *f)
 {
 	json_t *o = json_object(), *lines = json_array();
 	size_t i;
@@ -163,7 +212,7 @@ static json_t *function(const struct ml_function *f)
 	json_object_set_new(o, "name", ml_json_text(f->name));
 	json_object_set_new(o, "first_line", json_integer(f->first_line));
 	for (i = 0; i < f->lines_n; i++)
-		json_array_append_new(lines, line(&f->lines[i], f->source));
+		json_array_append_new(lines, line(r, &f->lines[i], f->source));
 	json_object_set_new(o, "lines", lines);
 	return o;
 }
@@ -174,11 +223,12 @@ json_t *ml_json_reading(const struct ml_reading *r)
 	size_t i;
 
 	json_object_set_new(o, "totals", ml_json_totals(r));
-	json_object_set_new(o, "out_of_scope", outside(&r->sites.out_of_scope));
-	json_object_set_new(o, "native", outside(&r->sites.native));
+	json_object_set_new(o, "out_of_scope",
+			    outside(&r->sites.out_of_scope, &r->sites.natives, ML_OWNER_OUT_OF_SCOPE));
+	json_object_set_new(o, "native", outside(&r->sites.native, &r->sites.natives, ML_OWNER_NATIVE));
 	for (i = 0; i < r->sites.functions_n; i++)
 		if (!r->sites.functions[i].hidden)
-			json_array_append_new(functions, function(&r->sites.functions[i]));
+			json_array_append_new(functions, function(r, &r->sites.functions[i]));
 	json_object_set_new(o, "functions", functions);
 	return o;
 }

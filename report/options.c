@@ -20,13 +20,16 @@ enum {
 	OPTION_JSON,
 	OPTION_MERGE,
 	OPTION_WIDE,
+	OPTION_SYSROOT,
+	OPTION_DEBUG_DIR,
+	OPTION_NO_CACHE,
 };
 
 #define PRECISION_MAX 20
 
 void ml_options_init(struct ml_options *o)
 {
-	*o = (struct ml_options){.fold = {.to_ns = UINT64_MAX}, .precision = 1};
+	*o = (struct ml_options){.fold = {.to_ns = UINT64_MAX}, .precision = 1, .objects = {.cache = true}};
 }
 
 void ml_options_free(struct ml_options *o)
@@ -146,6 +149,24 @@ static error_t parse_report(int key, char *text, struct argp_state *state)
 	return ARGP_ERR_UNKNOWN;
 }
 
+static error_t parse_native(int key, char *text, struct argp_state *state)
+{
+	struct ml_options *o = state->input;
+
+	switch (key) {
+	case OPTION_SYSROOT:
+		o->objects.sysroot = text;
+		return 0;
+	case OPTION_DEBUG_DIR:
+		o->objects.debug_directory = text;
+		return 0;
+	case OPTION_NO_CACHE:
+		o->objects.cache = false;
+		return 0;
+	}
+	return ARGP_ERR_UNKNOWN;
+}
+
 static const struct argp_option select_options[] = {
 	{"scope", OPTION_SCOPE, "GLOB", 0, "Source files that are user code (as MEMLINE_SCOPE); may be repeated", 1},
 	{"function", OPTION_FUNCTION, "GLOB", 0, "Only functions of this name; may be repeated", 1},
@@ -166,13 +187,23 @@ static const struct argp_option json_options[] = {
 
 static const struct argp_option report_options[] = {
 	{"merge", OPTION_MERGE, NULL, 0, "Report all processes as one", 1},
-	{"wide", OPTION_WIDE, NULL, 0, "Add the columns Own, Live, Peak, Allocated and Allocs", 1},
+	{"wide", OPTION_WIDE, NULL, 0,
+	 "Add the columns Own, Live, Peak, Allocated, Allocs, Python, Native and Module, and the callers of <native>",
+	 1},
+	{0},
+};
+
+static const struct argp_option native_options[] = {
+	{"sysroot", OPTION_SYSROOT, "DIR", 0, "Libraries of the program are below DIR, or else where they were", 1},
+	{"debug-dir", OPTION_DEBUG_DIR, "DIR", 0, "Debug files are in DIR (/usr/lib/debug)", 1},
+	{"no-cache", OPTION_NO_CACHE, NULL, 0, "Look all native functions up anew", 1},
 	{0},
 };
 
 const struct argp ml_options_select_argp = {.options = select_options, .parser = parse_select};
 const struct argp ml_options_json_argp = {.options = json_options, .parser = parse_json};
 const struct argp ml_options_report_argp = {.options = report_options, .parser = parse_report};
+const struct argp ml_options_native_argp = {.options = native_options, .parser = parse_native};
 
 bool ml_options_takes(const struct ml_options *o, const char *function)
 {

@@ -7,6 +7,7 @@
 #include <stddef.h>
 
 #include "report/fold.h"
+#include "report/native.h"
 
 struct ml_options {
 	char *scope;      /* globs of all --scope, as MEMLINE_SCOPE has them; NULL: as recorded */
@@ -19,16 +20,20 @@ struct ml_options {
 	bool json;
 	bool merge;
 	bool wide;
+	struct ml_objects_options objects;
+	enum ml_native_detail native; /* not an option: what the command shows of native callers */
 };
 
 void ml_options_init(struct ml_options *o);
 void ml_options_free(struct ml_options *o);
 
 /* Children for a command's struct argp; the input is a struct ml_options. ml_options_select_argp: what is looked at and
-   how much of it is shown. ml_options_json_argp: --json alone. ml_options_report_argp: the forms of the table. */
+   how much of it is shown. ml_options_json_argp: --json alone. ml_options_report_argp: the forms of the table.
+   ml_options_native_argp: where names of native functions come from. */
 extern const struct argp ml_options_select_argp;
 extern const struct argp ml_options_json_argp;
 extern const struct argp ml_options_report_argp;
+extern const struct argp ml_options_native_argp;
 
 /* Is the function asked for? By its name or the last part of it. */
 bool ml_options_takes(const struct ml_options *o, const char *function);

@@ -64,7 +64,7 @@ static void add_trace(struct ml_reading *r, struct ml_trace *t, const struct ml_
 {
 	uint64_t ended_ns = p->started_ns + f->totals.end_ns;
 	uint64_t sample_bytes = ml_load_number(t, "option.SAMPLE", 0);
-	const char *objects = ml_load_meta(t, "option.OBJECTS");
+	const char *objects = ml_load_meta(t, "option.OBJECTS"), *native = ml_load_meta(t, "option.NATIVE");
 
 	if (!r->traces_n++)
 		r->totals = f->totals;
@@ -74,6 +74,7 @@ static void add_trace(struct ml_reading *r, struct ml_trace *t, const struct ml_
 	r->baseline_rss += p->baseline_rss;
 	r->partial |= is_partial(t);
 	r->no_objects |= objects && !strcmp(objects, "off");
+	r->no_native |= native && !strcmp(native, "off");
 	if (r->sample_bytes < sample_bytes)
 		r->sample_bytes = sample_bytes;
 	if (r->ended_ns < ended_ns)
@@ -99,6 +100,7 @@ int ml_reading_add(struct ml_reading *r, const char *path, const struct ml_optio
 	if (!r->trace)
 		r->process = process;
 	add_trace(r, t, &process, f);
+	r->sites.natives.objects.options = options->objects;
 	ml_sites_add(&r->sites, t, f, &scope, process.baseline_rss);
 	ml_fold_free(f);
 	if (r->trace)
@@ -178,6 +180,8 @@ void ml_reading_finish(struct ml_reading *r, const struct ml_options *options)
 		shown += !f->hidden;
 	}
 	open_sources(r);
+	ml_natives_finish(&r->sites.natives, options->native);
+	ml_objects_warn(&r->sites.natives.objects, &r->warnings);
 }
 
 void ml_reading_close(struct ml_reading *r)

@@ -3,6 +3,7 @@
 #include "report/dump.h"
 
 struct arguments {
+	struct ml_options options;
 	unsigned parts;
 	char **traces;
 	size_t traces_n;
@@ -23,6 +24,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
 	case 'e':
 		a->parts |= ML_DUMP_EVENTS;
 		return 0;
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &a->options;
+		return 0;
 	case ARGP_KEY_ARGS:
 		a->traces = state->argv + state->next;
 		a->traces_n = (size_t)(state->argc - state->next);
@@ -38,26 +42,35 @@ static const struct argp_option options[] = {
 	{0},
 };
 
+static const struct argp_child children[] = {
+	{&ml_options_native_argp, 0, NULL, 0},
+	{0},
+};
+
 static const struct argp argp = {
 	.options = options,
 	.parser = parse,
 	.args_doc = "[TRACE...]",
 	.doc = "The raw contents of traces, for people who work on memline: header, process and directory, and the "
 	       "parts that are asked for, or all of them.",
+	.children = children,
 };
 
 int ml_command_dump(int argc, char **argv)
 {
 	struct arguments a = {0};
 	struct ml_finds finds = {NULL, 0};
+	struct ml_objects objects = {.n = 0};
 	struct ml_trace *t;
 	int status;
 	char *error;
 	size_t i;
 
+	ml_options_init(&a.options);
 	argp_parse(&argp, argc, argv, 0, NULL, &a);
 	if (!a.parts)
 		a.parts = ML_DUMP_DEFS | ML_DUMP_NODES | ML_DUMP_EVENTS;
+	objects.options = a.options.objects;
 	status = ml_command_find(&finds, a.traces, a.traces_n);
 	for (i = 0; i < finds.n; i++) {
 		t = ml_load_open(finds.items[i].path, &error);
@@ -65,10 +78,11 @@ int ml_command_dump(int argc, char **argv)
 			status = ml_command_error(error);
 			continue;
 		}
-		if (ml_dump(t, a.parts, stdout))
+		if (ml_dump(t, a.parts, &objects, stdout))
 			status = 1;
 		ml_load_close(t);
 	}
+	ml_objects_free(&objects);
 	ml_finds_free(&finds);
 	return ml_command_written(stdout, status);
 }

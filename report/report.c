@@ -64,6 +64,7 @@ int ml_report_print(FILE *out, const struct ml_finds *finds, const struct ml_opt
 		o.options.top = DEFAULT_TOP;
 	if (options->json)
 		o.processes = json_array();
+	o.options.native = options->json ? ML_NATIVE_FUNCTIONS : options->wide ? ML_NATIVE_OUTSIDE : ML_NATIVE_MODULES;
 	print_readings(&o, finds);
 	if (o.processes) {
 		top = json_object();
@@ -81,7 +82,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
 	(void)text;
 	switch (key) {
 	case ARGP_KEY_INIT:
-		state->child_inputs[0] = state->child_inputs[1] = state->child_inputs[2] = &a->options;
+		state->child_inputs[0] = state->child_inputs[1] = &a->options;
+		state->child_inputs[2] = state->child_inputs[3] = &a->options;
 		return 0;
 	case ARGP_KEY_ARGS:
 		a->traces = state->argv + state->next;
@@ -95,6 +97,7 @@ static const struct argp_child children[] = {
 	{&ml_options_select_argp, 0, NULL, 0},
 	{&ml_options_json_argp, 0, NULL, 0},
 	{&ml_options_report_argp, 0, NULL, 0},
+	{&ml_options_native_argp, 0, NULL, 0},
 	{0},
 };
 

@@ -65,7 +65,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
 		a->output = text;
 		return 0;
 	case ARGP_KEY_INIT:
-		state->child_inputs[0] = state->child_inputs[1] = state->child_inputs[2] = &a->options;
+		state->child_inputs[0] = state->child_inputs[1] = &a->options;
+		state->child_inputs[2] = state->child_inputs[3] = &a->options;
 		return 0;
 	case ARGP_KEY_ARG:
 		a->program = state->argv + state->next - 1;
@@ -82,6 +83,7 @@ static const struct argp_child children[] = {
 	{&ml_options_select_argp, 0, NULL, 0},
 	{&ml_options_json_argp, 0, NULL, 0},
 	{&ml_options_report_argp, 0, NULL, 0},
+	{&ml_options_native_argp, 0, NULL, 0},
 	{0},
 };
 

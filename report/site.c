@@ -9,10 +9,6 @@
 
 #define NONE UINT32_MAX
 
-/* What stands where the index of a line stands, for anchors. */
-#define ANCHOR_NATIVE (UINT32_MAX - 1)
-#define ANCHOR_OUT_OF_SCOPE (UINT32_MAX - 2)
-
 /* From numbers other than 0 to numbers, by open addressing. */
 struct ml_site_map {
 	uint64_t *keys;
@@ -133,7 +129,7 @@ static uint32_t intern_line(struct ml_sites *s, uint32_t function, int line)
 		return *at;
 	if (!(s->lines_n & (s->lines_n - 1)))
 		s->lines = ml_memory_resize(s->lines, s->lines_n ? s->lines_n * 2 : 1, sizeof(*s->lines));
-	s->lines[s->lines_n] = (struct ml_line){.line = line, .function = function};
+	s->lines[s->lines_n] = (struct ml_line){.line = line, .function = function, .number = (uint32_t)s->lines_n};
 	return *at = (uint32_t)s->lines_n++;
 }
 
@@ -234,7 +230,7 @@ struct adding {
 	uint32_t *functions;       /* by place in trace->codes: index, or NONE where the code is out of scope */
 	struct ml_site_map places; /* from code and place to line */
 	uint32_t *line;            /* by node: index of its own line, or NONE */
-	uint32_t *anchor;          /* by node: index of a line, or one of ANCHOR_* */
+	uint32_t *anchor;          /* by node: index of a line, or one of ML_OWNER_ */
 };
 
 static int clamp_line(uint32_t line)
@@ -405,7 +401,7 @@ static bool is_executed_text(const struct adding *a, uint32_t n)
 	const struct ml_node *node = &a->trace->nodes[n];
 	const struct ml_code *code = ml_load_code(a->trace, ML_SUBJECT_NUMBER(node->subject));
 
-	return a->anchor[node->parent] != ANCHOR_NATIVE && code && code->file[0] == '<' &&
+	return a->anchor[node->parent] != ML_OWNER_NATIVE && code && code->file[0] == '<' &&
 	       !strcmp(code->name, "<module>");
 }
 
@@ -415,7 +411,7 @@ static void resolve_nodes(struct adding *a)
 	uint32_t n;
 
 	a->line[0] = NONE;
-	a->anchor[0] = ANCHOR_NATIVE;
+	a->anchor[0] = ML_OWNER_NATIVE;
 	for (n = 1; n < a->fold->nodes_n; n++) {
 		const struct ml_node *node = &a->trace->nodes[n];
 
@@ -427,8 +423,8 @@ static void resolve_nodes(struct adding *a)
 			a->line[n] = line_of(a, ML_SUBJECT_NUMBER(node->subject), (int64_t)node->place);
 		if (a->line[n] != NONE)
 			a->anchor[n] = a->line[n];
-		else if (a->anchor[n] == ANCHOR_NATIVE)
-			a->anchor[n] = ANCHOR_OUT_OF_SCOPE;
+		else if (a->anchor[n] == ML_OWNER_NATIVE)
+			a->anchor[n] = ML_OWNER_OUT_OF_SCOPE;
 	}
 }
 
@@ -445,10 +441,10 @@ static void add_own(struct adding *a)
 
 	for (n = 0; n < a->fold->nodes_n; n++) {
 		const struct ml_tally *t = &a->fold->nodes[n];
-		struct ml_outside *outside = a->anchor[n] == ANCHOR_NATIVE ? &s->native : &s->out_of_scope;
+		struct ml_outside *outside = a->anchor[n] == ML_OWNER_NATIVE ? &s->native : &s->out_of_scope;
 		struct ml_line *line;
 
-		if (a->anchor[n] >= ANCHOR_OUT_OF_SCOPE) {
+		if (a->anchor[n] >= ML_OWNER_OUT_OF_SCOPE) {
 			add_increment(&outside->increment_bytes, (uint64_t)ml_tally_increment(t));
 			outside->live_bytes += t->live_bytes;
 			continue;
@@ -578,6 +574,7 @@ void ml_sites_add(struct ml_sites *s, const struct ml_trace *t, const struct ml_
 	add_codes(&a);
 	resolve_nodes(&a);
 	add_own(&a);
+	ml_natives_add(&s->natives, t, fold, a.anchor);
 	lasts = ml_memory_get(s->lines_n, sizeof(*lasts));
 	add_inclusive(&a, lasts);
 	for (i = 0; i < s->lines_n; i++)
@@ -652,6 +649,30 @@ void ml_sites_sort(struct ml_sites *s)
 		qsort(s->functions, s->functions_n, sizeof(*s->functions), compare_functions);
 }
 
+void ml_site_modules(const struct ml_sites *s, const struct ml_line *line, struct ml_line_modules *modules)
+{
+	struct ml_amount *python = &modules->python;
+	const struct ml_native *items;
+	size_t n, i;
+
+	items = ml_natives_of(&s->natives, line->number, &n);
+	*python = (struct ml_amount){(uint64_t)line->own_increment_bytes,
+				     line->live_bytes,
+				     line->live_blocks,
+				     line->peak_bytes,
+				     line->allocated_bytes,
+				     line->allocations};
+	for (i = 0; i < n; i++) {
+		python->increment_bytes -= items[i].amount.increment_bytes;
+		python->live_bytes -= items[i].amount.live_bytes;
+		python->live_blocks -= items[i].amount.live_blocks;
+		python->peak_bytes -= items[i].amount.peak_bytes;
+		python->allocated_bytes -= items[i].amount.allocated_bytes;
+		python->allocations -= items[i].amount.allocations;
+	}
+	modules->modules = ml_natives_by_module(&s->natives, items, n, python, &modules->n);
+}
+
 void ml_sites_free(struct ml_sites *s)
 {
 	size_t i;
@@ -666,5 +687,6 @@ void ml_sites_free(struct ml_sites *s)
 	free(s->function_index);
 	free(s->functions);
 	free(s->lines);
+	ml_natives_free(&s->natives);
 	*s = (struct ml_sites){0};
 }

@@ -15,12 +15,14 @@
 #include <stdint.h>
 
 #include "report/fold.h"
+#include "report/native.h"
 #include "report/source.h"
 #include "trace/scope.h"
 
 struct ml_line {
 	int line;
 	uint32_t function; /* private to site.c */
+	uint32_t number;   /* as an owner of native allocations */
 	uint64_t events;   /* allocations and frees while the line was running */
 	int64_t increment_bytes;
 	uint64_t mem_bytes; /* tracked bytes when it last finished an event, plus the baseline; 0: no event */
@@ -59,6 +61,7 @@ struct ml_sites {
 	size_t functions_n;
 	struct ml_outside out_of_scope; /* Python frames on the stack, none of them in scope */
 	struct ml_outside native;       /* no Python frame */
+	struct ml_natives natives;      /* who asked the C library for memory */
 	struct ml_line *lines;          /* private, as all below */
 	size_t lines_n;
 	uint32_t *function_index; /* hash of functions: index + 1, or 0 */
@@ -72,6 +75,16 @@ void ml_sites_add(struct ml_sites *s, const struct ml_trace *t, const struct ml_
 
 /* Puts functions and lines in the order of the report and drops those where nothing happened. */
 void ml_sites_sort(struct ml_sites *s);
+
+/* Who allocated the bytes that belong to a line: modules, the largest first, which the caller frees. */
+struct ml_line_modules {
+	struct ml_amount python; /* what CPython's allocators were asked for */
+	struct ml_module_amount *modules;
+	size_t n;
+};
+
+/* After ml_sites_sort() and ml_natives_finish(). */
+void ml_site_modules(const struct ml_sites *s, const struct ml_line *line, struct ml_line_modules *modules);
 
 void ml_sites_free(struct ml_sites *s);
 

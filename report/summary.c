@@ -74,6 +74,29 @@ static void print_sites(const struct ml_reading *r, size_t top)
 	free(sites);
 }
 
+/* Of which modules the code was that allocated. */
+static void print_modules(const struct ml_reading *r, size_t top)
+{
+	const struct ml_natives *natives = &r->sites.natives;
+	char live[ML_TABLE_SIZE_BYTES], peak[ML_TABLE_SIZE_BYTES], allocated[ML_TABLE_SIZE_BYTES];
+	struct ml_module_amount *modules;
+	size_t n, i;
+
+	if (r->no_native)
+		return;
+	modules = ml_natives_by_module(natives, natives->items, natives->n, &natives->python, &n);
+	if (n)
+		printf("  by module\n  %12s %12s %12s %12s  %s\n", "Live", "Peak", "Allocated", "Allocs", "Module");
+	for (i = 0; i < n && i < top; i++) {
+		printf("  %12s %12s %12s %12" PRIu64 "  ", ml_table_size(modules[i].amount.live_bytes, live),
+		       ml_table_size(modules[i].amount.peak_bytes, peak),
+		       ml_table_size(modules[i].amount.allocated_bytes, allocated), modules[i].amount.allocations);
+		ml_table_text(stdout, modules[i].name);
+		putchar('\n');
+	}
+	free(modules);
+}
+
 static void print_size(const char *what, uint64_t bytes, const char *more)
 {
 	char text[ML_TABLE_SIZE_BYTES];
@@ -122,7 +145,7 @@ static void print_totals(const struct ml_reading *r)
 static void print_reading(const struct ml_reading *r, const struct ml_options *o)
 {
 	char started[ML_PROCESS_TIME_BYTES], *command = ml_process_command(r->trace);
-	size_t i;
+	size_t top = o->all ? SIZE_MAX : o->top ? o->top : DEFAULT_TOP, i;
 
 	ml_process_time(r->process.started_ns, started);
 	if (r->traces_n == 1)
@@ -139,7 +162,8 @@ static void print_reading(const struct ml_reading *r, const struct ml_options *o
 		putchar('\n');
 	}
 	print_totals(r);
-	print_sites(r, o->all ? SIZE_MAX : o->top ? o->top : DEFAULT_TOP);
+	print_modules(r, top);
+	print_sites(r, top);
 }
 
 static json_t *json_site(const struct site *s)
@@ -157,6 +181,30 @@ static json_t *json_site(const struct site *s)
 	return o;
 }
 
+static json_t *json_modules(const struct ml_reading *r)
+{
+	const struct ml_natives *natives = &r->sites.natives;
+	json_t *array = json_array(), *o;
+	struct ml_module_amount *modules;
+	size_t n, i;
+
+	if (r->no_native)
+		return array;
+	modules = ml_natives_by_module(natives, natives->items, natives->n, &natives->python, &n);
+	for (i = 0; i < n; i++) {
+		o = json_object();
+		json_object_set_new(o, "module", ml_json_text(modules[i].name));
+		json_object_set_new(o, "live_bytes", json_integer((json_int_t)modules[i].amount.live_bytes));
+		json_object_set_new(o, "live_blocks", json_integer((json_int_t)modules[i].amount.live_blocks));
+		json_object_set_new(o, "peak_bytes", json_integer((json_int_t)modules[i].amount.peak_bytes));
+		json_object_set_new(o, "allocated_bytes", json_integer((json_int_t)modules[i].amount.allocated_bytes));
+		json_object_set_new(o, "allocations", json_integer((json_int_t)modules[i].amount.allocations));
+		json_array_append_new(array, o);
+	}
+	free(modules);
+	return array;
+}
+
 static json_t *json_reading(const struct ml_reading *r, const struct ml_options *o)
 {
 	json_t *entry = ml_json_process(r), *totals = ml_json_totals(r), *lines = json_array();
@@ -172,6 +220,7 @@ static json_t *json_reading(const struct ml_reading *r, const struct ml_options 
 		json_array_append_new(lines, json_site(&sites[i]));
 	free(sites);
 	json_object_set_new(entry, "largest_lines", lines);
+	json_object_set_new(entry, "modules", json_modules(r));
 	return entry;
 }
 

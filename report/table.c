@@ -12,6 +12,9 @@
    of their own. */
 #define GAP 8
 
+/* So many callers of <native> are shown, unless all are asked for. */
+#define CALLERS 20
+
 /* One cell; numbers are formatted as memory_profiler does with a precision. */
 #define CELL_BYTES 400
 
@@ -39,63 +42,129 @@ void ml_table_text(FILE *out, const char *text)
 		fputc((unsigned char)*text < ' ' || *text == 127 ? ' ' : *text, out);
 }
 
-static void print_columns(FILE *out, bool wide, const char *line, const char *mem, const char *increment,
-			  const char *occurrences, const char *const extra[5])
+/* The columns of --wide, and how wide they are. */
+enum wide_column { OWN, LIVE, PEAK, ALLOCATED, ALLOCATIONS, PYTHON, NATIVE, MODULE, WIDE_COLUMNS };
+
+static const struct {
+	const char *title;
+	int width; /* negative: begins at the left */
+} wide_columns[WIDE_COLUMNS] = {
+	[OWN] = {"Own", 12},
+	[LIVE] = {"Live", 12},
+	[PEAK] = {"Peak", 12},
+	[ALLOCATED] = {"Allocated", 12},
+	[ALLOCATIONS] = {"Allocs", 10},
+	[PYTHON] = {"Python", 12},
+	[NATIVE] = {"Native", 12},
+	[MODULE] = {"Module", -32},
+};
+
+/* wide: NULL where there are no such columns. */
+static void print_columns(FILE *out, const char *line, const char *mem, const char *increment, const char *occurrences,
+			  const char *const wide[WIDE_COLUMNS])
 {
+	size_t i;
+
 	fprintf(out, "%6s %12s %12s  %10s", line, mem, increment, occurrences);
-	if (wide)
-		fprintf(out, " %12s %12s %12s %12s %10s", extra[0], extra[1], extra[2], extra[3], extra[4]);
+	for (i = 0; wide && i < WIDE_COLUMNS; i++)
+		fprintf(out, " %*s", wide_columns[i].width, wide[i]);
 	fputs("   ", out);
 }
 
 static void print_head(FILE *out, const struct ml_function *f, bool wide)
 {
-	static const char *const titles[] = {"Own", "Live", "Peak", "Allocated", "Allocs"};
 	static const char contents[] = "Line Contents";
-	int width = 61 + (wide ? 4 * 13 + 11 : 0);
+	const char *titles[WIDE_COLUMNS];
+	int width = 61;
+	size_t i;
 
+	for (i = 0; i < WIDE_COLUMNS; i++) {
+		titles[i] = wide_columns[i].title;
+		width += wide ? 1 + abs(wide_columns[i].width) : 0;
+	}
 	fputs("Filename: ", out);
 	ml_table_text(out, f->file);
 	fputs("\n\n", out);
-	print_columns(out, wide, "Line #", "Mem usage", "Increment", "Occurrences", titles);
+	print_columns(out, "Line #", "Mem usage", "Increment", "Occurrences", wide ? titles : NULL);
 	fprintf(out, "%s\n", contents);
 	while (width--)
 		fputc('=', out);
 	fputc('\n', out);
 }
 
-/* l: NULL where nothing happened. */
-static void print_row(FILE *out, const struct ml_options *o, const struct ml_source *source, int number,
-		      const struct ml_line *l)
+/* The cells of --wide. */
+struct wide_cells {
+	char text[WIDE_COLUMNS][CELL_BYTES];
+	const char *cells[WIDE_COLUMNS];
+};
+
+/* The module that the line's bytes are by, and how many more there are. A name that is too long loses its folders. */
+static void set_module(char *cell, const struct ml_line_modules *m)
 {
-	char line[16], cells[6][CELL_BYTES], allocations[24];
-	const char *const empty[] = {"", "", "", "", ""};
+	const char *name = m->n ? m->modules[0].name : "", *file = strrchr(name, '/');
+
+	if (file && strlen(name) + sizeof(" +99") > (size_t)abs(wide_columns[MODULE].width))
+		name = file + 1;
+	if (m->n > 1)
+		snprintf(cell, CELL_BYTES, "%s +%zu", name, m->n - 1);
+	else
+		snprintf(cell, CELL_BYTES, "%s", name);
+	for (; *cell; cell++)
+		if ((unsigned char)*cell < ' ' || *cell == 127)
+			*cell = ' ';
+}
+
+/* l: NULL where nothing happened. */
+static const char *const *set_wide(struct wide_cells *w, const struct ml_reading *r, int precision,
+				   const struct ml_line *l)
+{
+	struct ml_line_modules modules;
+	size_t i;
+
+	for (i = 0; i < WIDE_COLUMNS; i++) {
+		w->text[i][0] = 0;
+		w->cells[i] = w->text[i];
+	}
+	if (!l)
+		return w->cells;
+	cell_size(w->text[OWN], precision, (double)l->own_increment_bytes);
+	cell_size(w->text[LIVE], precision, (double)l->live_bytes);
+	cell_size(w->text[PEAK], precision, (double)l->peak_bytes);
+	cell_size(w->text[ALLOCATED], precision, (double)l->allocated_bytes);
+	snprintf(w->text[ALLOCATIONS], CELL_BYTES, "%" PRIu64, l->allocations);
+	if (r->no_native)
+		return w->cells;
+	ml_site_modules(&r->sites, l, &modules);
+	cell_size(w->text[PYTHON], precision, (double)modules.python.live_bytes);
+	cell_size(w->text[NATIVE], precision, (double)(l->live_bytes - modules.python.live_bytes));
+	set_module(w->text[MODULE], &modules);
+	free(modules.modules);
+	return w->cells;
+}
+
+/* l: NULL where nothing happened. */
+static void print_row(FILE *out, const struct ml_reading *r, const struct ml_options *o, const struct ml_source *source,
+		      int number, const struct ml_line *l)
+{
+	char line[16], mem[CELL_BYTES] = "", increment[CELL_BYTES] = "";
+	struct wide_cells wide;
 	const char *text;
 	size_t bytes;
 
 	snprintf(line, sizeof(line), "%d", number);
-	if (l) {
-		const char *extra[] = {
-			cell_size(cells[2], o->precision, (double)l->own_increment_bytes),
-			cell_size(cells[3], o->precision, (double)l->live_bytes),
-			cell_size(cells[4], o->precision, (double)l->peak_bytes),
-			cell_size(cells[5], o->precision, (double)l->allocated_bytes),
-			allocations,
-		};
-		snprintf(allocations, sizeof(allocations), "%" PRIu64, l->allocations);
-		cell_size(cells[0], o->precision, (double)l->mem_bytes);
-		print_columns(out, o->wide, line, l->mem_bytes ? cells[0] : "",
-			      cell_size(cells[1], o->precision, (double)l->increment_bytes), "", extra);
-	} else {
-		print_columns(out, o->wide, line, "", "", "", empty);
-	}
+	if (l && l->mem_bytes)
+		cell_size(mem, o->precision, (double)l->mem_bytes);
+	if (l)
+		cell_size(increment, o->precision, (double)l->increment_bytes);
+	print_columns(out, line, mem, increment, "", o->wide ? set_wide(&wide, r, o->precision, l) : NULL);
 	text = ml_source_line(source, number, &bytes);
 	if (text)
 		fwrite(text, 1, bytes, out);
 	fputc('\n', out);
 }
 
-static void print_gap(FILE *out, const struct ml_options *o, const struct ml_function *f, int from, int to)
+static void print_gap(FILE *out, const struct ml_reading *r, const struct ml_options *o, const struct ml_function *f,
+		      int from, int to)
 {
 	if (to > f->source->lines + 1)
 		to = f->source->lines + 1; /* what the source hasn't can't be shown */
@@ -104,7 +173,7 @@ static void print_gap(FILE *out, const struct ml_options *o, const struct ml_fun
 		return;
 	}
 	for (; from < to; from++)
-		print_row(out, o, f->source, from, NULL);
+		print_row(out, r, o, f->source, from, NULL);
 }
 
 static int last_row(const struct ml_function *f)
@@ -118,29 +187,29 @@ static int last_row(const struct ml_function *f)
 	return last;
 }
 
-static void print_function(FILE *out, const struct ml_options *o, const struct ml_function *f)
+static void print_function(FILE *out, const struct ml_reading *r, const struct ml_options *o,
+			   const struct ml_function *f)
 {
 	int next = f->first_line, last = last_row(f);
 	size_t i;
 
 	print_head(out, f, o->wide);
 	for (i = 0; i < f->lines_n; i++) {
-		print_gap(out, o, f, next, f->lines[i].line);
-		print_row(out, o, f->source, f->lines[i].line, &f->lines[i]);
+		print_gap(out, r, o, f, next, f->lines[i].line);
+		print_row(out, r, o, f->source, f->lines[i].line, &f->lines[i]);
 		next = f->lines[i].line + 1;
 	}
 	if (next <= last)
-		print_gap(out, o, f, next, last + 1);
+		print_gap(out, r, o, f, next, last + 1);
 	fputs("\n\n", out);
 }
 
 /* A row beneath the tables. */
 static void print_sum(FILE *out, const struct ml_options *o, const char *name, const char *mem, int64_t increment)
 {
-	static const char *const empty[] = {"", "", "", "", ""};
 	char cell[CELL_BYTES];
 
-	print_columns(out, false, "#     ", mem, cell_size(cell, o->precision, (double)increment), "", empty);
+	print_columns(out, "#     ", mem, cell_size(cell, o->precision, (double)increment), "", NULL);
 	fprintf(out, "%s\n", name);
 }
 
@@ -180,6 +249,37 @@ static void print_sums(FILE *out, const struct ml_reading *r, const struct ml_op
 	print_sum(out, o, "<native>", "", r->sites.native.increment_bytes);
 	cell_size(cell, o->precision, (double)(r->totals.live_bytes + r->baseline_rss));
 	print_sum(out, o, "total", cell, (int64_t)(r->totals.live_bytes - r->totals.start_live_bytes));
+}
+
+/* The callers behind <native>, those that hold the most first. */
+static void print_callers(FILE *out, const struct ml_reading *r, const struct ml_options *o)
+{
+	char live[CELL_BYTES], increment[CELL_BYTES], *function;
+	const struct ml_native *items;
+	size_t n, i;
+
+	items = ml_natives_of(&r->sites.natives, ML_OWNER_NATIVE, &n);
+	if (n)
+		fprintf(out, "# Who allocated in <native>:\n#      %12s %12s %10s\n", "Live", "Increment", "Allocs");
+	for (i = 0; i < n && (o->all || i < CALLERS); i++) {
+		function = ml_native_function(&r->sites.natives, &items[i]);
+		fprintf(out, "#      %12s %12s %10" PRIu64 "   ",
+			cell_size(live, o->precision, (double)items[i].amount.live_bytes),
+			cell_size(increment, o->precision, (double)(int64_t)items[i].amount.increment_bytes),
+			items[i].amount.allocations);
+		ml_table_text(out, r->sites.natives.objects.objects[items[i].object].name);
+		fputs(": ", out);
+		ml_table_text(out, function);
+		free(function);
+		if (items[i].file) {
+			fputs(" at ", out);
+			ml_table_text(out, items[i].file);
+			fprintf(out, ":%" PRIu32, items[i].line);
+		}
+		fputc('\n', out);
+	}
+	if (i < n)
+		fprintf(out, "#      and %zu more (--all)\n", n - i);
 }
 
 static void print_process(FILE *out, const struct ml_reading *r)
@@ -249,7 +349,9 @@ void ml_table_print(FILE *out, const struct ml_reading *r, const struct ml_optio
 	fputc('\n', out);
 	for (i = 0; i < r->sites.functions_n; i++)
 		if (!r->sites.functions[i].hidden)
-			print_function(out, options, &r->sites.functions[i]);
+			print_function(out, r, options, &r->sites.functions[i]);
 	print_advice(out, r);
 	print_sums(out, r, options);
+	if (options->wide)
+		print_callers(out, r, options);
 }

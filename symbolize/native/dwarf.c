@@ -334,7 +334,8 @@ static const char *name_of(struct scope *s)
 	return name ? (s->name = ml_demangle(name)) : NULL;
 }
 
-/* The path, put behind the folder of compilation where it is relative, without "./" in front. */
+/* The path, put behind the folder of compilation where it is relative, without "./" in front. A folder that is relative
+   itself (packages that are built so) says nothing, and libdw may have put it there already. */
 static char *whole_path(Dwarf_Die *die, const char *path)
 {
 	Dwarf_Attribute attribute;
@@ -343,7 +344,7 @@ static char *whole_path(Dwarf_Die *die, const char *path)
 
 	while (path[0] == '.' && path[1] == '/')
 		path += 2;
-	if (path[0] == '/' || !folder)
+	if (path[0] == '/' || !folder || folder[0] != '/')
 		return strdup(path);
 	whole = malloc(strlen(folder) + strlen(path) + 2);
 	return whole ? strcat(strcat(strcpy(whole, folder), "/"), path) : NULL;

@@ -53,7 +53,7 @@ static void check_dump(struct ml_trace *t)
 	size_t length;
 	FILE *out = open_memstream(&text, &length);
 
-	require(out && ml_dump(t, ML_DUMP_DEFS | ML_DUMP_NODES | ML_DUMP_EVENTS, out) == 0);
+	require(out && ml_dump(t, ML_DUMP_DEFS | ML_DUMP_NODES | ML_DUMP_EVENTS, NULL, out) == 0);
 	fclose(out);
 	free(text);
 }

@@ -46,7 +46,7 @@ static char *dump(const char *path, unsigned parts, size_t *length)
 	ck_assert_ptr_nonnull(t);
 	while (ml_load_next(t, &moments)) /* so that all damage is known */
 		;
-	ck_assert_int_eq(ml_dump(t, parts, out), 0);
+	ck_assert_int_eq(ml_dump(t, parts, NULL, out), 0);
 	fclose(out);
 	ml_load_close(t);
 	return text;
@@ -148,7 +148,7 @@ START_TEST(test_full_disk)
 	FILE *out = fopen("/dev/full", "w");
 
 	setvbuf(out, NULL, _IONBF, 0);
-	ck_assert_int_eq(ml_dump(t, 0, out), -1);
+	ck_assert_int_eq(ml_dump(t, 0, NULL, out), -1);
 	fclose(out);
 	ml_load_close(t);
 }

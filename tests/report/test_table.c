@@ -155,13 +155,17 @@ START_TEST(test_wide)
 	r = read_program("app.py");
 	text = print(&r);
 	ck_assert_ptr_nonnull(strstr(text, "\nLine #    Mem usage    Increment  Occurrences          Own         Live"
-					   "         Peak    Allocated     Allocs   Line Contents\n"
+					   "         Peak    Allocated     Allocs       Python       Native"
+					   " Module                             Line Contents\n"
 					   "============================================================="
-					   "===============================================================\n"));
+					   "==============================================================="
+					   "===========================================================\n"));
 	ck_assert_ptr_nonnull(strstr(text, "\n     4     10.5 MiB      9.5 MiB                  9.5 MiB      0.0 MiB"
-					   "      9.5 MiB      9.5 MiB          1       a = bytearray(10_000_000)\n"));
+					   "      9.5 MiB      9.5 MiB          1      0.0 MiB      0.0 MiB"
+					   " python                                 a = bytearray(10_000_000)\n"));
 	ck_assert_ptr_nonnull(strstr(text, "\n     7      2.0 MiB      1.0 MiB                  0.0 MiB      0.0 MiB"
-					   "      0.0 MiB      0.0 MiB          0       return g(\n"));
+					   "      0.0 MiB      0.0 MiB          0      0.0 MiB      0.0 MiB"
+					   "                                        return g(\n"));
 	free(text);
 	ml_reading_close(&r);
 }
@@ -307,25 +311,29 @@ START_TEST(test_json)
 		"\"peak_bytes\":10000000,\"peak_seconds\":0.0,\"start_live_bytes\":0,\"unknown_frees\":0,"
 		"\"missed_frees\":0,\"dropped_events\":0,\"baseline_rss_bytes\":1048576,\"allocator_bytes\":0,"
 		"\"mappings\":{\"anonymous_bytes\":0,\"file_bytes\":0,\"reserved_bytes\":0}},"
-		"\"out_of_scope\":{\"increment_bytes\":524288,\"live_bytes\":524288},"
-		"\"native\":{\"increment_bytes\":262144,\"live_bytes\":262144},\"functions\":["
+		"\"out_of_scope\":{\"increment_bytes\":524288,\"live_bytes\":524288,\"callers\":[]},"
+		"\"native\":{\"increment_bytes\":262144,\"live_bytes\":262144,\"callers\":[]},\"functions\":["
 		"{\"file\":\"%s\",\"name\":\"f\",\"first_line\":1,\"lines\":["
 		"{\"line\":4,\"source\":\"    a = bytearray(10_000_000)\",\"occurrences\":null,"
 		"\"mem_bytes\":11048576,\"increment_bytes\":10000000,\"own_increment_bytes\":10000000,"
 		"\"live_bytes\":0,\"live_blocks\":0,\"allocated_bytes\":10000000,\"allocations\":1,"
-		"\"peak_bytes\":10000000,\"inclusive_live_bytes\":0},"
+		"\"peak_bytes\":10000000,\"inclusive_live_bytes\":0,"
+		"\"module\":\"python\",\"python_live_bytes\":0,\"native_live_bytes\":0,\"callers\":[]},"
 		"{\"line\":6,\"source\":\"    del a\",\"occurrences\":null,\"mem_bytes\":1048576,"
 		"\"increment_bytes\":-10000000,\"own_increment_bytes\":-10000000,\"live_bytes\":0,"
 		"\"live_blocks\":0,\"allocated_bytes\":0,\"allocations\":0,\"peak_bytes\":0,"
-		"\"inclusive_live_bytes\":0},"
+		"\"inclusive_live_bytes\":0,"
+		"\"module\":null,\"python_live_bytes\":0,\"native_live_bytes\":0,\"callers\":[]},"
 		"{\"line\":7,\"source\":\"    return g(\",\"occurrences\":null,\"mem_bytes\":2097152,"
 		"\"increment_bytes\":1048576,\"own_increment_bytes\":0,\"live_bytes\":0,\"live_blocks\":0,"
-		"\"allocated_bytes\":0,\"allocations\":0,\"peak_bytes\":0,\"inclusive_live_bytes\":1048576}]},"
+		"\"allocated_bytes\":0,\"allocations\":0,\"peak_bytes\":0,\"inclusive_live_bytes\":1048576,"
+		"\"module\":null,\"python_live_bytes\":0,\"native_live_bytes\":0,\"callers\":[]}]},"
 		"{\"file\":\"%s\",\"name\":\"g\",\"first_line\":10,\"lines\":["
 		"{\"line\":11,\"source\":\"\\tx = 1\",\"occurrences\":null,\"mem_bytes\":2097152,"
 		"\"increment_bytes\":1048576,\"own_increment_bytes\":1048576,\"live_bytes\":1048576,"
 		"\"live_blocks\":1,\"allocated_bytes\":1048576,\"allocations\":1,\"peak_bytes\":0,"
-		"\"inclusive_live_bytes\":1048576}]}]}",
+		"\"inclusive_live_bytes\":1048576,"
+		"\"module\":\"python\",\"python_live_bytes\":1048576,\"native_live_bytes\":0,\"callers\":[]}]}]}",
 		frames_path("app.py"), frames_path("app.py"));
 
 	ck_assert_str_eq(text, expected);

@@ -1,0 +1,240 @@
+#include "report/native.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "report/memory.h"
+
+#define NONE UINT32_MAX
+
+static void add_amount(struct ml_amount *to, const struct ml_amount *a)
+{
+	to->increment_bytes += a->increment_bytes;
+	to->live_bytes += a->live_bytes;
+	to->live_blocks += a->live_blocks;
+	to->peak_bytes += a->peak_bytes;
+	to->allocated_bytes += a->allocated_bytes;
+	to->allocations += a->allocations;
+}
+
+static bool is_nothing(const struct ml_amount *a)
+{
+	return !a->increment_bytes && !a->live_bytes && !a->live_blocks && !a->peak_bytes && !a->allocated_bytes &&
+	       !a->allocations;
+}
+
+/* Larger ones first: by what is live, then by what was live at the peak, then by what was allocated. */
+static int compare_amounts(const struct ml_amount *a, const struct ml_amount *b)
+{
+	if (a->live_bytes != b->live_bytes)
+		return a->live_bytes > b->live_bytes ? -1 : 1;
+	if (a->peak_bytes != b->peak_bytes)
+		return a->peak_bytes > b->peak_bytes ? -1 : 1;
+	if (a->allocated_bytes != b->allocated_bytes)
+		return a->allocated_bytes > b->allocated_bytes ? -1 : 1;
+	return 0;
+}
+
+static void add_item(struct ml_natives *s, uint32_t owner, uint32_t object, uint64_t address,
+		     const struct ml_amount *amount)
+{
+	if (!(s->n & (s->n - 1)))
+		s->items = ml_memory_resize(s->items, s->n ? s->n * 2 : 1, sizeof(*s->items));
+	s->items[s->n++] = (struct ml_native){.owner = owner, .object = object, .address = address, .amount = *amount};
+}
+
+void ml_natives_add(struct ml_natives *s, const struct ml_trace *t, const struct ml_fold *fold, const uint32_t *owners)
+{
+	/* By place in t->modules, and last of modules that aren't in the trace. */
+	uint32_t *objects = ml_memory_get(t->modules_n + 1, sizeof(*objects)), n;
+
+	memset(objects, 0xff, (t->modules_n + 1) * sizeof(*objects));
+	for (n = 0; n < fold->nodes_n; n++) {
+		const struct ml_node *node = &t->nodes[n];
+		const struct ml_tally *tally = &fold->nodes[n];
+		const struct ml_amount amount = {(uint64_t)ml_tally_increment(tally),
+						 tally->live_bytes,
+						 tally->live_blocks,
+						 tally->peak_bytes,
+						 tally->allocated_bytes,
+						 tally->allocations};
+		const struct ml_module *m;
+		uint32_t id = ML_SUBJECT_NUMBER(node->subject), *object;
+
+		if (is_nothing(&amount))
+			continue;
+		if (ML_SUBJECT_KIND(node->subject) != ML_NODE_NATIVE) {
+			add_amount(&s->python, &amount);
+			continue;
+		}
+		m = ml_load_module(t, id);
+		object = &objects[m ? (size_t)(m - t->modules) : t->modules_n];
+		if (*object == NONE)
+			*object = ml_objects_add(&s->objects, t, id);
+		add_item(s, owners[n], *object, node->place, &amount);
+	}
+	free(objects);
+}
+
+static int compare_texts(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) : (a != NULL) - (b != NULL);
+}
+
+static int compare_numbers(uint64_t a, uint64_t b)
+{
+	return (a > b) - (a < b);
+}
+
+static int compare_places(const void *left, const void *right)
+{
+	const struct ml_native *a = left, *b = right;
+	int order = compare_numbers(a->owner, b->owner);
+
+	if (!order)
+		order = compare_numbers(a->object, b->object);
+	return order ? order : compare_numbers(a->address, b->address);
+}
+
+/* Where the function is known its addresses make no difference. */
+static int compare_callers(const void *left, const void *right)
+{
+	const struct ml_native *a = left, *b = right;
+	int order = compare_numbers(a->owner, b->owner);
+
+	if (!order)
+		order = compare_numbers(a->object, b->object);
+	if (!order)
+		order = compare_texts(a->function, b->function);
+	if (!order)
+		order = compare_texts(a->file, b->file);
+	if (!order)
+		order = compare_numbers(a->line, b->line);
+	return order || a->function || a->file ? order : compare_numbers(a->address, b->address);
+}
+
+static int compare_sizes(const void *left, const void *right)
+{
+	const struct ml_native *a = left, *b = right;
+	int order = compare_numbers(a->owner, b->owner);
+
+	if (!order)
+		order = compare_amounts(&a->amount, &b->amount);
+	if (!order)
+		order = compare_callers(a, b);
+	return order ? order : compare_numbers(a->address, b->address);
+}
+
+/* Sorts, and makes one of those that are the same. */
+static void merge(struct ml_natives *s, int (*compare)(const void *, const void *))
+{
+	size_t from, to = 0;
+
+	if (s->n)
+		qsort(s->items, s->n, sizeof(*s->items), compare);
+	for (from = 0; from < s->n; from++) {
+		if (to && !compare(&s->items[to - 1], &s->items[from]))
+			add_amount(&s->items[to - 1].amount, &s->items[from].amount);
+		else
+			s->items[to++] = s->items[from];
+	}
+	s->n = to;
+}
+
+static void find_name(struct ml_natives *s, struct ml_native *item)
+{
+	struct ml_dwarf_frame frame;
+
+	if (!ml_objects_find(&s->objects, item->object, item->address, &frame, 1))
+		return;
+	item->function = frame.function;
+	item->file = frame.file;
+	item->line = frame.line;
+}
+
+void ml_natives_finish(struct ml_natives *s, enum ml_native_detail detail)
+{
+	size_t i;
+
+	for (i = 0; i < s->n; i++)
+		if (detail == ML_NATIVE_MODULES ||
+		    (detail == ML_NATIVE_OUTSIDE && s->items[i].owner != ML_OWNER_NATIVE))
+			s->items[i].address = 0;
+	merge(s, compare_places);
+	for (i = 0; i < s->n; i++)
+		if (s->items[i].address)
+			find_name(s, &s->items[i]);
+	merge(s, compare_callers);
+	if (s->n)
+		qsort(s->items, s->n, sizeof(*s->items), compare_sizes);
+}
+
+void ml_natives_free(struct ml_natives *s)
+{
+	struct ml_objects_options options = s->objects.options;
+
+	ml_objects_free(&s->objects);
+	free(s->items);
+	*s = (struct ml_natives){.objects = {.options = options}};
+}
+
+const struct ml_native *ml_natives_of(const struct ml_natives *s, uint32_t owner, size_t *n)
+{
+	size_t low = 0, high = s->n, first;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (s->items[middle].owner < owner)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	for (first = low; low < s->n && s->items[low].owner == owner; low++)
+		continue;
+	*n = low - first;
+	return s->items + first;
+}
+
+static int compare_modules(const void *left, const void *right)
+{
+	const struct ml_module_amount *a = left, *b = right;
+	int order = compare_amounts(&a->amount, &b->amount);
+
+	return order ? order : strcmp(a->name, b->name);
+}
+
+static void add_module(struct ml_module_amount *modules, size_t *n, const char *name, const struct ml_amount *amount)
+{
+	size_t i;
+
+	if (!amount->live_bytes && !amount->live_blocks && !amount->peak_bytes && !amount->allocated_bytes &&
+	    !amount->allocations)
+		return;
+	for (i = 0; i < *n && strcmp(modules[i].name, name); i++)
+		continue;
+	if (i == *n)
+		modules[(*n)++] = (struct ml_module_amount){.name = name};
+	add_amount(&modules[i].amount, amount);
+}
+
+struct ml_module_amount *ml_natives_by_module(const struct ml_natives *s, const struct ml_native *items, size_t n,
+					      const struct ml_amount *python, size_t *modules_n)
+{
+	struct ml_module_amount *modules = ml_memory_get(s->objects.n + 1, sizeof(*modules));
+	size_t i;
+
+	*modules_n = 0;
+	add_module(modules, modules_n, "python", python);
+	for (i = 0; i < n; i++)
+		add_module(modules, modules_n, s->objects.objects[items[i].object].name, &items[i].amount);
+	qsort(modules, *modules_n, sizeof(*modules), compare_modules);
+	return modules;
+}
+
+char *ml_native_function(const struct ml_natives *s, const struct ml_native *item)
+{
+	if (item->function)
+		return ml_memory_text(item->function, strlen(item->function));
+	return ml_memory_print("%s+%#" PRIx64, s->objects.objects[item->object].name, item->address);
+}
