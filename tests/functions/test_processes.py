@@ -1,4 +1,5 @@
 """The processes of a Functions host: how workers end, which files they leave, and what the host's other children do."""
+import datetime
 import signal
 import subprocess
 import time
@@ -9,6 +10,13 @@ from apps import App, start
 from support import LIBRARY, clean_environment, memline
 
 KEPT = 100_000  # what LeakingList retains with each invocation
+
+
+def check_times(table, begun):
+    """The table's process started at that time at the earliest, and lasted until now at the latest."""
+    started = datetime.datetime.fromisoformat(table.data["started"]).timestamp()
+    assert begun - 0.1 <= started
+    assert 0 < table.data["seconds"] <= time.time() - started + 0.1
 
 
 def check_leak(table, invocations):
@@ -37,10 +45,12 @@ def test_killed_while_functions_run(served, host):
 
 def test_sigterm(worker, host):
     app = App("leaky", worker)
+    begun = time.time()
     started = start(host, worker, app)
     started.invoke_many("LeakingList", 3, 3)
     assert started.kill(signal.SIGTERM) == -signal.SIGTERM
     table = app.table()
+    check_times(table, begun)
     assert table.data["end"] == "killed"
     check_leak(table, 3)
 
@@ -92,6 +102,7 @@ def test_two_workers(worker, host):
 def test_replaced_in_the_cloud(worker, host):
     """The worker's script replaces its process: both images leave a trace, and only the second ran the app."""
     app = App("leaky", worker)
+    begun = time.time()
     started = start(host, worker, app, env={"CONTAINER_NAME": "test"})
     started.invoke_many("LeakingList", 3, 3)
     started.kill()
@@ -99,6 +110,9 @@ def test_replaced_in_the_cloud(worker, host):
     assert first.data["pid"] == second.data["pid"] == started.process.pid
     assert (first.data["end"], second.data["end"]) == ("exec", "killed")
     assert first.files == set()
+    assert first.data["started"] < second.data["started"]
+    for table in first, second:
+        check_times(table, begun)
     check_leak(second, 3)
     assert len(app.report()) == 2
 
