@@ -17,12 +17,19 @@
 #define TEXT_MAX 16384u
 #define DEFS_BYTES 65536u
 
-/* Open addressing over node numbers, at most half full. Read without the lock: a slot is stored after its node, a
-   larger table replaces this one only when it is complete, and this one stays where it is. */
+/*
+ * Open addressing over nodes, at most half full: each slot has a node's number and its hash, so that mostly no other
+ * node is looked at than the one that is looked for. Read without the lock: a slot is stored after its node, a larger
+ * table replaces this one only when it is complete, and this one stays where it is.
+ */
 struct index {
 	uint32_t mask;
-	_Atomic uint32_t slots[];
+	_Atomic uint64_t slots[]; /* SLOT(hash, id); 0: free */
 };
+
+#define SLOT(hash, id) ((uint64_t)(hash) << 32 | (id))
+#define SLOT_HASH(slot) ((uint32_t)((slot) >> 32))
+#define SLOT_ID(slot) ((uint32_t)(slot))
 
 /* What is known of a code object's address. The id is invalid while the rest changes, so a reader that sees the same
    valid id before and after has read what belongs together. */
@@ -74,33 +81,36 @@ static struct ml_node *node_at(uint32_t id)
 	return &tree.chunks[id / ML_NODES_PER_EXTENT][id % ML_NODES_PER_EXTENT];
 }
 
-static uint64_t node_hash(uint32_t parent, uint32_t subject, uint64_t place)
+static uint32_t node_hash(uint32_t parent, uint32_t subject, uint64_t place)
 {
-	return mix(((uint64_t)parent << 32 | subject) * 0x9e3779b97f4a7c15u ^ place);
+	return (uint32_t)mix(((uint64_t)parent << 32 | subject) * 0x9e3779b97f4a7c15u ^ place);
 }
 
 /* 0: not there. */
 static uint32_t find_node(const struct index *ix, uint32_t parent, uint32_t subject, uint64_t place)
 {
-	for (uint64_t i = node_hash(parent, subject, place);; i++) {
-		uint32_t id = atomic_load_explicit(&ix->slots[i & ix->mask], memory_order_acquire);
+	const uint32_t hash = node_hash(parent, subject, place);
+
+	for (uint32_t i = hash;; i++) {
+		uint64_t slot = atomic_load_explicit(&ix->slots[i & ix->mask], memory_order_acquire);
 		const struct ml_node *n;
-		if (!id)
+		if (!slot)
 			return 0;
-		n = node_at(id);
+		if (SLOT_HASH(slot) != hash)
+			continue;
+		n = node_at(SLOT_ID(slot));
 		if (n->parent == parent && n->subject == subject && n->place == place)
-			return id;
+			return SLOT_ID(slot);
 	}
 }
 
-static void index_node(struct index *ix, uint32_t id)
+static void add_slot(struct index *ix, uint64_t slot)
 {
-	const struct ml_node *n = node_at(id);
-	uint64_t i = node_hash(n->parent, n->subject, n->place);
+	uint32_t i = SLOT_HASH(slot);
 
 	while (atomic_load_explicit(&ix->slots[i & ix->mask], memory_order_relaxed))
 		i++;
-	atomic_store_explicit(&ix->slots[i & ix->mask], id, memory_order_release);
+	atomic_store_explicit(&ix->slots[i & ix->mask], slot, memory_order_release);
 }
 
 static struct index *new_index(uint32_t slots)
@@ -123,8 +133,11 @@ static bool grow_index(void)
 	ix = new_index((old->mask + 1) * 2);
 	if (!ix)
 		return false;
-	for (uint32_t id = 1; id < nodes; id++)
-		index_node(ix, id);
+	for (uint32_t i = 0; i <= old->mask; i++) {
+		uint64_t slot = atomic_load_explicit(&old->slots[i], memory_order_relaxed);
+		if (slot)
+			add_slot(ix, slot);
+	}
 	atomic_store_explicit(&tree.index, ix, memory_order_release);
 	return true;
 }
@@ -146,7 +159,7 @@ static uint32_t add_node(uint32_t parent, uint32_t subject, uint64_t place)
 	n->parent = parent;
 	n->place = place;
 	__atomic_store_n(&n->subject, subject, __ATOMIC_RELEASE);
-	index_node(atomic_load_explicit(&tree.index, memory_order_relaxed), id);
+	add_slot(atomic_load_explicit(&tree.index, memory_order_relaxed), SLOT(node_hash(parent, subject, place), id));
 	atomic_store_explicit(&tree.nodes, id + 1, memory_order_release);
 	return id;
 }
