@@ -137,14 +137,24 @@ static void happened(struct ml_fold *f, const struct ml_moment *m, uint32_t node
 		new_mark(f, m->ns);
 }
 
-static void unknown_free(struct ml_fold *f, const struct ml_moment *m)
+static void odd(struct ml_fold *f, enum ml_fold_odd what, const struct ml_moment *m, uint64_t address)
 {
-	f->totals.unknown_frees += counts(f, m);
+	struct ml_fold_watch *watch = f->state->options.watch;
+
+	if (watch)
+		watch->odd(watch, what, m, address);
 }
 
-static void missed_free(struct ml_fold *f, const struct ml_moment *m)
+static void unknown_free(struct ml_fold *f, const struct ml_moment *m, uint64_t address)
+{
+	f->totals.unknown_frees += counts(f, m);
+	odd(f, ML_FOLD_UNKNOWN_FREE, m, address);
+}
+
+static void missed_free(struct ml_fold *f, const struct ml_moment *m, uint64_t address)
 {
 	f->totals.missed_frees += counts(f, m);
+	odd(f, ML_FOLD_MISSED_FREE, m, address);
 }
 
 /* Blocks. */
@@ -154,7 +164,7 @@ static void put_block(struct ml_fold *f, const struct ml_moment *m, uint32_t nod
 	struct ml_block old;
 
 	if (ml_blocks_put(&f->state->blocks, block, &old)) {
-		missed_free(f, m);
+		missed_free(f, m, old.address);
 		freed(f, m, node, old.node, old.owned, old.bytes);
 	}
 }
@@ -184,7 +194,7 @@ static void fold_free(struct ml_fold *f, const struct ml_moment *m)
 	if (ml_blocks_take(&f->state->blocks, m->event.address, &old))
 		freed(f, m, m->event.node, old.node, old.owned, old.bytes);
 	else
-		unknown_free(f, m);
+		unknown_free(f, m, m->event.address);
 	happened(f, m, m->event.node);
 }
 
@@ -234,7 +244,7 @@ static void displace(struct ml_fold *f, const struct ml_moment *m, uint32_t node
 	live = drop_list(f, m, node, ml_mappings_take(&f->state->mappings, start, end));
 	if (!asked)
 		while (live--)
-			missed_free(f, m);
+			missed_free(f, m, start);
 }
 
 static void add_mapping(struct ml_fold *f, const struct ml_moment *m, uint32_t node, uint64_t start, uint64_t end,
@@ -397,6 +407,7 @@ static struct pending *end(struct ml_fold *f, const struct ml_moment *m, enum ml
 	if (p->begin == begin && p->tid == m->tid)
 		return p;
 	f->totals.orphan_ends++;
+	odd(f, ML_FOLD_ORPHAN_END, m, 0);
 	return NULL;
 }
 
@@ -422,7 +433,7 @@ static void fold_realloc_end(struct ml_fold *f, const struct ml_moment *m)
 	if (p->known)
 		freed(f, m, node, p->block.node, p->block.owned, p->block.bytes);
 	else if (p->address)
-		unknown_free(f, m);
+		unknown_free(f, m, p->address);
 	if (m->event.outcome == ML_OUTCOME_DONE)
 		add_block(f, m, node, p->domain);
 	*p = (struct pending){0};
@@ -450,7 +461,7 @@ static void fold_unmap_end(struct ml_fold *f, const struct ml_moment *m)
 		return;
 	}
 	if (!p->taken.root)
-		unknown_free(f, m);
+		unknown_free(f, m, p->address);
 	release_range(f, m, p);
 	*p = (struct pending){0};
 	happened(f, m, node);
@@ -490,7 +501,7 @@ static void fold_remap_end(struct ml_fold *f, const struct ml_moment *m)
 	done = *p;
 	*p = (struct pending){0};
 	if (!done.known)
-		unknown_free(f, m);
+		unknown_free(f, m, done.address);
 	if (stop > e->address) {
 		displace(f, m, done.node, e->address, stop, done.flags & MREMAP_FIXED);
 		add_mapping(f, m, done.node, e->address, stop, done.class);

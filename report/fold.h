@@ -22,12 +22,26 @@
 
 #include "report/load.h"
 
+/* What does not fit together in a trace. */
+enum ml_fold_odd {
+	ML_FOLD_UNKNOWN_FREE,
+	ML_FOLD_MISSED_FREE,
+	ML_FOLD_ORPHAN_END,
+};
+
+/* Is told of the event that showed it, and of the block's address (0 for an end without a beginning). */
+struct ml_fold_watch {
+	void (*odd)(struct ml_fold_watch *watch, enum ml_fold_odd what, const struct ml_moment *moment,
+		    uint64_t address);
+};
+
 /* All zero but to_ns: everything up to the end. */
 struct ml_fold_options {
 	uint64_t from_ns; /* only events from here on are counted; what is live then is start_live_bytes */
 	uint64_t to_ns;   /* events at or after it are as if they had not happened; UINT64_MAX: no such bound */
 	uint32_t tid;  /* not 0: only events of this thread are counted, and only blocks that it allocated are owned */
 	bool end_last; /* go on behind the moment when the interpreter began to finalize */
+	struct ml_fold_watch *watch; /* or NULL; outlives the fold */
 };
 
 /*

@@ -550,7 +550,7 @@ uint64_t ml_load_dropped(const struct ml_trace *t)
 	return sum;
 }
 
-int ml_load_warning(const struct ml_trace *t, unsigned i, char *text, size_t room)
+const char *ml_load_damage_text(enum ml_damage kind)
 {
 	static const char *const what[] = {
 #define X(name, text) [ML_DAMAGE_##name] = (text),
@@ -558,10 +558,15 @@ int ml_load_warning(const struct ml_trace *t, unsigned i, char *text, size_t roo
 #undef X
 	};
 
+	return what[kind];
+}
+
+int ml_load_warning(const struct ml_trace *t, unsigned i, char *text, size_t room)
+{
 	for (unsigned kind = 0; kind < ML_DAMAGES; kind++)
 		if (t->damage[kind].count && i-- == 0) {
-			snprintf(text, room, "%s: %" PRIu64 " (the first at offset %" PRIu64 ")", what[kind],
-				 t->damage[kind].count, t->damage[kind].offset);
+			snprintf(text, room, "%s: %" PRIu64 " (the first at offset %" PRIu64 ")",
+				 ml_load_damage_text(kind), t->damage[kind].count, t->damage[kind].offset);
 			return 1;
 		}
 	return 0;

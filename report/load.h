@@ -24,7 +24,9 @@
 	X(PIECE, "damage in the event stream, where the rest of a piece may have been left out")                       \
 	X(MISSING, "gaps in the event stream")                                                                         \
 	X(READ, "parts of the trace that could not be read from the disk")                                             \
-	X(UNKNOWN_NODE, "events whose stack is not in the trace")
+	X(UNKNOWN_NODE, "events whose stack is not in the trace")                                                      \
+	X(TURN, "turns that go backwards or that two rings claim")                                                     \
+	X(TIME, "times that run backwards")
 
 enum ml_damage {
 #define X(name, text) ML_DAMAGE_##name,
@@ -99,8 +101,9 @@ struct ml_trace {
 struct ml_moment {
 	struct ml_event event; /* its node is in the trace, else it was made 0; never a BASE or TURN */
 	uint64_t turn;
-	uint64_t ns;  /* since the start of tracking; never smaller than that of the moment before */
-	uint64_t rss; /* bytes, of a TIME that measured it; else 0 */
+	uint64_t ns;     /* since the start of tracking; never smaller than that of the moment before */
+	uint64_t rss;    /* bytes, of a TIME that measured it; else 0 */
+	uint64_t offset; /* of the record in the file */
 	uint32_t tid;
 	uint32_t ring; /* which one, from 0 without holes up to rings_n of the trace */
 };
@@ -133,6 +136,9 @@ uint64_t ml_load_number(const struct ml_trace *t, const char *key, uint64_t othe
 
 /* Events that the recorder knows that it lost. */
 uint64_t ml_load_dropped(const struct ml_trace *t);
+
+/* What is counted of a kind of damage. */
+const char *ml_load_damage_text(enum ml_damage kind);
 
 /* Writes the i-th warning about damage (from 0) as a sentence without a full stop. Returns 0 if there are no more.
    Complete when the events have been read to their end. */

@@ -66,7 +66,9 @@ struct ml_merge {
 	struct stream **heap; /* the one whose turn comes first is first */
 	size_t heap_n;
 
-	uint64_t now; /* ns of the last moment */
+	uint64_t now;    /* ns of the last moment, */
+	uint64_t turn;   /* its turn */
+	uint32_t holder; /* and its ring */
 	uint64_t bytes_read;
 	uint64_t bytes;
 	struct ml_moment batch[BATCH];
@@ -319,7 +321,7 @@ static void stop_streams(struct ml_merge *m)
 	free(m->heap);
 	free(m->parts);
 	m->streams_n = m->heap_n = m->parts_n = 0;
-	m->now = m->bytes = m->bytes_read = 0;
+	m->now = m->turn = m->bytes = m->bytes_read = 0;
 }
 
 void ml_merge_start(struct ml_trace *t)
@@ -398,16 +400,37 @@ static int load_part(struct ml_trace *t, struct stream *s)
 static int next_record(struct ml_trace *t, struct stream *s, struct ml_moment *m)
 {
 	for (;;) {
-		int got = ml_get(&s->cursor, &m->event);
+		int got;
+		m->offset = s->offset + (uint64_t)(s->cursor.at - s->start);
+		got = ml_get(&s->cursor, &m->event);
 		if (got > 0)
 			return 1;
 		if (got < 0)
-			piece_damaged(t, s, s->offset + (uint64_t)(s->cursor.at - s->start));
+			piece_damaged(t, s, m->offset);
 		do {
 			if (s->next == s->end)
 				return 0;
 		} while (!load_part(t, s));
 	}
+}
+
+/* What only ever grows in a ring, from one value to the next. */
+static uint64_t forwards(struct ml_trace *t, const struct ml_moment *m, enum ml_damage kind, uint64_t from, uint64_t to)
+{
+	if (to < from)
+		ml_file_damaged(t, kind, m->offset);
+	return to;
+}
+
+/* A turn is one ring's. Turn 0 is none: a ring may note the time before its first. */
+static void check_turn(struct ml_trace *t, const struct ml_moment *m)
+{
+	struct ml_merge *merge = t->merge;
+
+	if (m->turn && m->turn == merge->turn && m->ring != merge->holder)
+		ml_file_damaged(t, ML_DAMAGE_TURN, m->offset);
+	merge->turn = m->turn;
+	merge->holder = m->ring;
 }
 
 /* Fills in what the stream knows. 0: the record is only for the stream itself. */
@@ -417,15 +440,15 @@ static int complete(struct ml_trace *t, struct stream *s, struct ml_moment *m)
 
 	switch (e->record) {
 	case ML_RECORD_BASE:
-		s->turn = e->turn;
-		s->ns = e->ns;
+		s->turn = forwards(t, m, ML_DAMAGE_TURN, s->turn, e->turn);
+		s->ns = forwards(t, m, ML_DAMAGE_TIME, s->ns, e->ns);
 		s->tid = e->tid;
 		return 0;
 	case ML_RECORD_TURN:
-		s->turn += e->turn;
+		s->turn = forwards(t, m, ML_DAMAGE_TURN, s->turn, s->turn + e->turn);
 		return 0;
 	case ML_RECORD_TIME:
-		s->ns += e->ns;
+		s->ns = forwards(t, m, ML_DAMAGE_TIME, s->ns, s->ns + e->ns);
 		m->rss = e->pages * t->page_bytes;
 		break;
 	default:
@@ -433,7 +456,7 @@ static int complete(struct ml_trace *t, struct stream *s, struct ml_moment *m)
 		break;
 	}
 	if (e->node && (e->node >= t->nodes_n || !t->nodes[e->node].subject)) {
-		ml_file_damaged(t, ML_DAMAGE_UNKNOWN_NODE, s->offset + (uint64_t)(s->cursor.at - s->start));
+		ml_file_damaged(t, ML_DAMAGE_UNKNOWN_NODE, m->offset);
 		e->node = 0;
 	}
 	if (s->ns > t->merge->now)
@@ -442,6 +465,7 @@ static int complete(struct ml_trace *t, struct stream *s, struct ml_moment *m)
 	m->turn = s->turn;
 	m->tid = s->tid;
 	m->ring = (uint32_t)(s - t->merge->streams);
+	check_turn(t, m);
 	return 1;
 }
 

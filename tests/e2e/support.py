@@ -132,6 +132,7 @@ class Run:
         self.program = program  # where its text is
         self.file = file  # what the interpreter calls it
         self.folder = os.path.join(os.path.dirname(program), "traces")
+        self.sound = True
         self.status, self.stdout, self.stderr = None, "", ""
 
     def finish(self, child, status=0, timeout=120):
@@ -145,7 +146,13 @@ class Run:
             raise AssertionError("it hangs: " + child.communicate()[1].decode(errors="replace")) from None
         self.status, self.stdout, self.stderr = child.returncode, stdout.decode(), stderr.decode(errors="replace")
         assert status is None or self.status == status, f"status {self.status}: {self.stderr}"
+        self.check()
         return self
+
+    def check(self):
+        """Each trace, replayed in its order, has to fit together."""
+        if self.sound and self.traces:
+            memline("check", *self.traces)
 
     @property
     def traces(self):
@@ -176,7 +183,7 @@ def memline(*arguments, status=0, **environment):
     """Runs the memline command and returns what it printed."""
     done = subprocess.run([MEMLINE, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           env=dict(os.environ, **environment), timeout=120)
-    assert done.returncode == status, done.stderr.decode(errors="replace")
+    assert done.returncode == status, (done.stdout + done.stderr).decode(errors="replace")
     return done.stdout.decode()
 
 
@@ -212,16 +219,18 @@ STARTS = {
 }
 
 
-def start(python, text, *arguments, options=(), env=None, how="file", wrapper=()):
+def start(python, text, *arguments, options=(), env=None, how="file", wrapper=(), sound=True):
     """Starts a program under the preload. Returns the child, which can be spoken to by pipes, and its Run.
 
     options go before the program's name, arguments behind it; how says in which way the interpreter gets the program;
-    wrapper is a command that runs the interpreter.
+    wrapper is a command that runs the interpreter. Where the traces are not sound, for a reason that the test is to
+    tell, sound is False.
     """
     path = write_program(textwrap.dedent(text))
     with open(path, encoding="utf-8") as file:
         text = file.read()
     run = Run(path, {"command": "<string>", "stdin": "<stdin>"}.get(how, path))
+    run.sound = sound
     words = [*wrapper, python.path, *options, *STARTS[how](path, text), *map(str, arguments)]
     command = python.prefix + list(map(python.built, words))
     child = subprocess.Popen(command, env=clean_environment(LD_PRELOAD=LIBRARY, MEMLINE_DIR=run.folder, **(env or {})),

@@ -435,7 +435,7 @@ def test_usage(tmp_path):
                       ["report", "--thread=x"], ["report", "--end=soon"], ["list", "--top=x"], ["run"]):
         text = failing(2, *arguments)
         assert text.startswith("memline") and "help" in text
-    for command in ([], ["run"], ["report"], ["summary"], ["list"], ["clean"], ["dump"]):
+    for command in ([], ["run"], ["report"], ["summary"], ["list"], ["clean"], ["check"], ["dump"]):
         assert memline(*command, "--help").startswith(f"Usage: {' '.join(['memline', *command])} ")
         assert re.fullmatch(r"memline \d+\.\d+\.\d+\n", memline(*command, "--version"))
 
@@ -443,11 +443,24 @@ def test_usage(tmp_path):
 def test_unreadable_traces(tmp_path):
     (tmp_path / "text").write_text("no trace at all, but long enough to have a header of its own" * 20)
     (tmp_path / "empty").write_text("")
-    for command in ("report", "summary", "dump"):
+    for command in ("report", "summary", "check", "dump"):
         for name in ("text", "empty", "none"):
             error = failing(1, command, tmp_path / name)
             assert len(error.splitlines()) == 1 and str(tmp_path / name) in error
     assert "set MEMLINE_DIR" in failing(1, "report", MEMLINE_DIR=str(tmp_path))
+
+
+@pytest.mark.few
+def test_check_finds_what_is_wrong(python):
+    run_ = record(python, "keep = [bytes(size) for size in range(20000)]\n")
+    (trace,) = run_.traces
+    assert re.fullmatch(re.escape(trace) + r": sound, \d+ events\n", memline("check", trace))
+    extent = re.search(r"extent events at (\d+) length (\d+) id 0", memline("dump", "--defs", trace))
+    offset, length = map(int, extent.groups())
+    with open(trace, "r+b") as file:
+        file.seek(offset + length // 2)
+        file.write(bytes(16))
+    assert ", ring 0, piece " in memline("check", trace, status=1)
 
 
 @pytest.mark.few
