@@ -26,8 +26,8 @@ PRELOAD_CFLAGS := $(ML_CFLAGS) -fPIC -fvisibility=hidden -fno-builtin-malloc -fn
 PRELOAD_LDFLAGS := -shared -Wl,--no-undefined -Wl,-z,now -Wl,-z,relro -Wl,--version-script=preload/exports.map
 
 TRACE_SRC := $(wildcard trace/*.c)
-REPORT_SRC := $(wildcard report/*.c) $(TRACE_SRC) symbolize/python/lines.c symbolize/native/dwarf.c \
-	symbolize/native/demangle.c
+REPORT_SRC := $(wildcard report/*.c) $(TRACE_SRC) symbolize/python/lines.c \
+	$(addprefix symbolize/native/,dwarf.c demangle.c cache.c)
 REPORT_LIBS := -ljansson -ldw -lelf -liberty
 
 # V=1 shows whole command lines.

@@ -5,6 +5,10 @@
 
 #include "report/memory.h"
 #include "report/site.h"
+#include "symbolize/native/cache.h"
+
+/* Calls inlined into one another at one place; what lies further out is left out. */
+#define FRAMES_MAX 64
 
 /* Names. */
 
@@ -141,15 +145,44 @@ static void open_object(const struct ml_objects *o, struct ml_object *object)
 		object->problem = 0;
 }
 
+static void open_cache(struct ml_objects *o, struct ml_object *object)
+{
+	if (!o->cache_sought)
+		o->cache_directory = ml_cache_directory();
+	o->cache_sought = true;
+	object->cache_sought = true;
+	if (o->cache_directory && object->build_id_bytes)
+		object->cache = ml_cache_open(o->cache_directory, object->build_id, object->build_id_bytes);
+}
+
 size_t ml_objects_find(struct ml_objects *o, uint32_t number, uint64_t address, struct ml_dwarf_frame *frames,
 		       size_t room)
 {
 	struct ml_object *object = &o->objects[number];
+	struct ml_dwarf_frame all[FRAMES_MAX];
+	size_t kept = 0, n = 0;
 
+	address--; /* the call ends where its return address begins */
+	if (o->options.cache && !object->cache_sought)
+		open_cache(o, object);
+	if (object->cache)
+		kept = ml_cache_get(object->cache, address, frames, room);
+	/* Without a file it came from a symbol table, and by now there may be DWARF. */
+	if (kept && frames[0].file)
+		return kept;
 	if (!object->opened)
 		open_object(o, object);
-	/* The call ends where its return address begins. */
-	return object->dwarf ? ml_dwarf_find(object->dwarf, address - 1, frames, room) : 0;
+	if (object->dwarf)
+		n = ml_dwarf_find(object->dwarf, address, all, FRAMES_MAX);
+	else
+		object->missed |= !kept;
+	if (object->cache)
+		ml_cache_put(object->cache, address, all, n);
+	if (!n)
+		return kept;
+	n = n < room ? n : room;
+	memcpy(frames, all, n * sizeof(*frames));
+	return n;
 }
 
 void ml_objects_warn(const struct ml_objects *o, struct ml_warnings *w)
@@ -157,6 +190,8 @@ void ml_objects_warn(const struct ml_objects *o, struct ml_warnings *w)
 	uint32_t i;
 
 	for (i = 0; i < o->n; i++) {
+		if (!o->objects[i].missed)
+			continue;
 		if (o->objects[i].problem == ML_DWARF_MISSING)
 			ml_warnings_add(w, "native functions are not named, the file is not there: %s",
 					o->objects[i].path);
@@ -171,11 +206,13 @@ void ml_objects_free(struct ml_objects *o)
 	uint32_t i;
 
 	for (i = 0; i < o->n; i++) {
+		ml_cache_close(o->objects[i].cache, ML_CACHE_BYTES); /* has texts of dwarf */
 		ml_dwarf_close(o->objects[i].dwarf);
 		free(o->objects[i].path);
 		free(o->objects[i].name);
 		free(o->objects[i].build_id);
 	}
 	free(o->objects);
+	free(o->cache_directory);
 	*o = (struct ml_objects){.options = o->options};
 }

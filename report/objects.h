@@ -27,7 +27,9 @@ struct ml_object {
 	char *name; /* for people, see ml_object_name() */
 	uint8_t *build_id;
 	uint32_t build_id_bytes;
-	bool opened; /* private to objects.c, as all below */
+	bool opened; /* private, as all below */
+	bool cache_sought;
+	bool missed; /* something was asked for that is neither in the file nor in the cache */
 	enum ml_dwarf_problem problem;
 	struct ml_dwarf *dwarf;
 	struct ml_cache *cache;
@@ -38,6 +40,8 @@ struct ml_objects {
 	struct ml_objects_options options;
 	struct ml_object *objects;
 	uint32_t n;
+	bool cache_sought; /* private, as the next */
+	char *cache_directory;
 };
 
 /* The number of the object that a module of the trace is; the same for every module of that path and build id. */

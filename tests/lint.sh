@@ -23,7 +23,7 @@ may_include() {
 may_include trace 'trace/[a-z_]+\.h'
 may_include symbolize '(trace/[a-z_]+|symbolize/(python|native)/[a-z_]+)\.h'
 may_include preload '(trace/[a-z_]+|preload/[a-z_]+|symbolize/(python/(abi|walk|code)|native/(modules|unwind)))\.h'
-may_include report '(trace/[a-z_]+|report/[a-z_]+|symbolize/(python/lines|native/dwarf))\.h'
+may_include report '(trace/[a-z_]+|report/[a-z_]+|symbolize/(python/lines|native/(dwarf|cache)))\.h'
 
 # only_in EXPRESSION PATHS: system headers that match may be included under these paths alone.
 only_in() {
@@ -38,7 +38,7 @@ only_in 'libunwind.*' 'symbolize/native/unwind|tests/'
 only_in 'jansson\.h' 'report/|tests/'
 
 # The preloaded object does not print: its sources have no business with these headers.
-sources preload symbolize | grep -vE 'python/lines|native/(dwarf|demangle)' |
+sources preload symbolize | grep -vE 'python/lines|native/(dwarf|demangle|cache)' |
 	xargs -r grep -nE '^#include <(stdio|locale|wchar)\.h>' | offence 'not in the preloaded object'
 
 # Names that cross files start with ml_ (or are main, or what tools ask for by name).

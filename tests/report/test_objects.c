@@ -201,6 +201,31 @@ START_TEST(test_sysroot)
 }
 END_TEST
 
+/* What was once found out stays known when the file is gone. */
+START_TEST(test_cache)
+{
+	uint64_t address = address_of("native_first") + 1;
+	const char *copy = frames_path("copy.so");
+	struct ml_objects o;
+	char *command = ml_memory_print("cp %s %s", OBJECT, copy);
+
+	setenv("XDG_CACHE_HOME", frames_folder(), 1);
+	ck_assert_int_eq(system(command), 0);
+	free(command);
+	o = one_object(copy, (struct ml_objects_options){.cache = true});
+	check_function(&o, address, "native_first");
+	ml_objects_free(&o);
+	unlink(copy);
+	o = one_object(copy, (struct ml_objects_options){.cache = true});
+	check_function(&o, address, "native_first");
+	check_warnings(&o, NULL);
+	ml_objects_free(&o);
+	o = one_object(copy, (struct ml_objects_options){.cache = false});
+	check_function(&o, address, NULL);
+	ml_objects_free(&o);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("objects");
@@ -215,6 +240,7 @@ int main(void)
 	tcase_add_test(tests, test_return_addresses);
 	tcase_add_test(tests, test_warnings);
 	tcase_add_test(tests, test_sysroot);
+	tcase_add_test(tests, test_cache);
 	suite_add_tcase(suite, tests);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
