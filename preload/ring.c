@@ -49,7 +49,7 @@ static void start_piece(struct ml_ring *r, uint32_t sequence)
 {
 	uint8_t *events = events_of(r);
 
-	r->coder = (struct ml_coder){0, 0, 0};
+	__builtin_memset(r->coder, 0, sizeof *r->coder);
 	r->full = (uint8_t *)r->piece + r->bytes - HEADROOM;
 	r->state_base = ML_PIECE_STATE(sequence, 0) - (uint64_t)(uintptr_t)events;
 	r->first_turn = r->turn;
@@ -67,7 +67,9 @@ static bool own(struct ml_ring *r, int tid)
 	r->tid = tid;
 	r->countdown = 1;
 	r->ns = now_ns();
-	return ml_stack_prepare(&r->stack);
+	if (!r->coder)
+		r->coder = ml_sys_pages(sizeof *r->coder);
+	return r->coder && ml_stack_prepare(&r->stack);
 }
 
 static struct ml_ring *new_ring(int tid)
@@ -128,6 +130,9 @@ void ml_ring_reset(void)
 {
 	for (uint32_t i = 0; i < ring_count; i++) {
 		rings[i].piece = NULL;
+		if (rings[i].coder)
+			ml_sys_munmap(rings[i].coder, sizeof *rings[i].coder);
+		rings[i].coder = NULL;
 		ml_stack_forget(&rings[i].stack);
 	}
 	ring_count = 0;

@@ -32,7 +32,7 @@
 
 #include <stdint.h>
 
-#define ML_VERSION 0
+#define ML_VERSION 1
 #define ML_MAGIC "memline\n"
 #define ML_BYTE_ORDER 0x01020304u
 
@@ -258,17 +258,21 @@ struct ml_piece {
  *   zigzag     a signed number n as the varint (n << 1) ^ (n >> 63)
  *   NODE       absent with ML_REC_SAME_NODE: as in the last record that had one; else zigzag of the difference to it
  *   ADDR       zigzag of (address >> 4) minus that of the last ADDR in the piece. The low four bits are those that a
- *              LOW record just before gave, or 0.
- *   SIZE       absent with ML_REC_SAME_SIZE: as in the last record that had one; else varint
+ *              LOW record just before gave, or 0. Each ADDR goes into slot ML_SLOT(address >> 4) of a table, too.
+ *   BLOCK      an ADDR that, with the SLOT flag, is one byte: the slot that holds it
+ *   SIZE       absent with ML_REC_SAME_SIZE: as the last one that was recorded while the last node was this one, or
+ *              another with the same ML_SIZE_OF(node); else varint
  *   bytes, prot, flags, turns, ns, pages, tid: varint
  *
- * At the start of a piece the last node, address and size are 0.
+ * At the start of a piece the last node and address, all slots and all sizes are 0.
  */
 #define ML_RECORD_LIST(X)                                                                                              \
-	X(ALLOC, 1, "alloc")                 /* NODE ADDR SIZE; flags: domain, SAME_NODE, SAME_SIZE */                 \
-	X(FREE, 2, "free")                   /* NODE ADDR; domain, SAME_NODE; before the block is freed */             \
-	X(REALLOC_BEGIN, 3, "realloc-begin") /* NODE ADDR of the old block; domain, SAME_NODE */                       \
-	X(REALLOC_END, 4, "realloc-end")     /* outcome; DONE: ADDR SIZE of the new block; SAME_SIZE */                \
+	X(OTHER, 0, "other")                 /* flags: one of enum ml_other */                                         \
+	X(ALLOC, 1, "alloc")                 /* NODE BLOCK SIZE; flags: domain, SAME_NODE, SAME_SIZE; with SLOT the    \
+	                                        code is ML_RECORD_ALLOC_SLOT */                                        \
+	X(FREE, 2, "free")                   /* NODE BLOCK; domain, SAME_NODE, SLOT; before the block is freed */      \
+	X(REALLOC_BEGIN, 3, "realloc-begin") /* NODE BLOCK, the old one; domain, SAME_NODE, SLOT */                    \
+	X(REALLOC_END, 4, "realloc-end")     /* outcome; DONE: BLOCK SIZE of the new one; END_SLOT, SAME_SIZE */       \
 	X(MAP, 5, "map")                     /* NODE ADDR bytes prot flags; SAME_NODE, ML_REC_BREAK */                 \
 	X(UNMAP_BEGIN, 6, "unmap-begin")     /* NODE ADDR bytes; SAME_NODE, ML_REC_BREAK */                            \
 	X(UNMAP_END, 7, "unmap-end")         /* outcome */                                                             \
@@ -279,8 +283,7 @@ struct ml_piece {
 	X(TURN, 12, "turn")                  /* turns: added to the turn in force */                                   \
 	X(TIME, 13, "time")                  /* ns since the last TIME or BASE, pages: resident, 0: not measured */    \
 	X(BASE, 14, "base")                  /* turn, ns since monotonic_ns, tid: first in every piece; a later one:   \
-	                                        another thread took the ring over */                                   \
-	X(OTHER, 15, "other")                /* flags: one of enum ml_other */
+	                                        another thread took the ring over */
 
 enum ml_record {
 #define X(name, code, text) ML_RECORD_##name = (code),
@@ -288,14 +291,23 @@ enum ml_record {
 #undef X
 };
 
+/* ALLOC has no flag to spare. */
+#define ML_RECORD_ALLOC_SLOT 15u
+
 #define ML_REC_CODE(byte) ((byte) & 15u)
 #define ML_REC_DOMAIN(byte) ((enum ml_domain)((byte) >> 4 & 3u))
 #define ML_REC_SAME_NODE 0x40u
 #define ML_REC_SAME_SIZE 0x80u
+#define ML_REC_SLOT 0x80u     /* FREE, REALLOC_BEGIN */
+#define ML_REC_END_SLOT 0x40u /* REALLOC_END */
 #define ML_REC_BREAK 0x10u    /* MAP, UNMAP: by sbrk or brk */
 #define ML_REC_RELEASED 0x10u /* ARENA */
 #define ML_REC_OUTCOME(byte) ((enum ml_outcome)((byte) >> 4 & 3u))
 #define ML_REC_OTHER(byte) ((enum ml_other)((byte) >> 4))
+
+/* Tables of 256 entries. Freed addresses soon come back, and what a line allocates mostly has one size. */
+#define ML_SLOT(high) ((uint8_t)((high) ^ (high) >> 8))
+#define ML_SIZE_OF(node) ((uint8_t)(node))
 
 /* Who was asked. Only the outermost layer is recorded: an object that pymalloc takes from malloc is one OBJ block. */
 enum ml_domain {

@@ -71,15 +71,31 @@ static int get_address(struct ml_cursor *c, uint8_t low, struct ml_event *e)
 	c->coder.address += delta;
 	if (c->coder.address >> 60)
 		return 0;
+	c->coder.slots[ML_SLOT(c->coder.address)] = c->coder.address;
+	e->address = c->coder.address << 4 | low;
+	return 1;
+}
+
+static int get_block(struct ml_cursor *c, int has_slot, uint8_t low, struct ml_event *e)
+{
+	uint8_t slot;
+
+	if (!has_slot)
+		return get_address(c, low, e);
+	if (!get_byte(c, &slot))
+		return 0;
+	c->coder.address = c->coder.slots[slot];
 	e->address = c->coder.address << 4 | low;
 	return 1;
 }
 
 static int get_size(struct ml_cursor *c, uint8_t head, struct ml_event *e)
 {
-	if (!(head & ML_REC_SAME_SIZE) && !get_varint(c, &c->coder.size))
+	uint64_t *known = &c->coder.sizes[ML_SIZE_OF(c->coder.node)];
+
+	if (!(head & ML_REC_SAME_SIZE) && !get_varint(c, known))
 		return 0;
-	e->bytes = c->coder.size;
+	e->bytes = *known;
 	return 1;
 }
 
@@ -105,14 +121,16 @@ static int get_fields(struct ml_cursor *c, uint8_t head, uint8_t low, struct ml_
 	switch (e->record) {
 	case ML_RECORD_ALLOC:
 		e->domain = ML_REC_DOMAIN(head);
-		return get_node(c, head, e) && get_address(c, low, e) && get_size(c, head, e);
+		return get_node(c, head, e) && get_block(c, ML_REC_CODE(head) == ML_RECORD_ALLOC_SLOT, low, e) &&
+		       get_size(c, head, e);
 	case ML_RECORD_FREE:
 	case ML_RECORD_REALLOC_BEGIN:
 		e->domain = ML_REC_DOMAIN(head);
-		return get_node(c, head, e) && get_address(c, low, e);
+		return get_node(c, head, e) && get_block(c, (head & ML_REC_SLOT) != 0, low, e);
 	case ML_RECORD_REALLOC_END:
 		return get_outcome(head, e) &&
-		       (e->outcome != ML_OUTCOME_DONE || (get_address(c, low, e) && get_size(c, head, e)));
+		       (e->outcome != ML_OUTCOME_DONE ||
+			(get_block(c, (head & ML_REC_END_SLOT) != 0, low, e) && get_size(c, head, e)));
 	case ML_RECORD_MAP:
 		e->brk = (head & ML_REC_BREAK) != 0;
 		return get_node(c, head, e) && get_address(c, low, e) && get_varint(c, &e->bytes) &&
@@ -149,7 +167,7 @@ static int get_fields(struct ml_cursor *c, uint8_t head, uint8_t low, struct ml_
 
 int ml_get(struct ml_cursor *c, struct ml_event *e)
 {
-	struct ml_cursor before = *c;
+	const uint8_t *start = c->at;
 	uint8_t head, low = 0;
 
 	if (c->at == c->end)
@@ -159,10 +177,12 @@ int ml_get(struct ml_cursor *c, struct ml_event *e)
 		goto bad;
 	memset(e, 0, sizeof *e);
 	e->record = (enum ml_record)ML_REC_CODE(head);
+	if (ML_REC_CODE(head) == ML_RECORD_ALLOC_SLOT)
+		e->record = ML_RECORD_ALLOC;
 	if (get_fields(c, head, low, e))
 		return 1;
 bad:
-	*c = before;
+	c->at = start;
 	return -1;
 }
 

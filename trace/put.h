@@ -11,8 +11,9 @@
 /* What the next record of a piece is coded against. All zero at the start of a piece. */
 struct ml_coder {
 	uint64_t address; /* shifted right by four, as it is coded */
-	uint64_t size;
 	uint32_t node;
+	uint64_t slots[256]; /* addresses, shifted, by ML_SLOT() */
+	uint64_t sizes[256]; /* by ML_SIZE_OF() the node */
 };
 
 static inline uint8_t *ml_put_varint(uint8_t *at, uint64_t value)
@@ -45,7 +46,31 @@ static inline uint8_t *ml_put_address(uint8_t *at, struct ml_coder *c, uint64_t 
 	uint64_t high = address >> 4;
 	at = ml_put_zigzag(at, (int64_t)(high - c->address));
 	c->address = high;
+	c->slots[ML_SLOT(high)] = high;
 	return at;
+}
+
+/* Whether the address of a block is coded as a slot. */
+static inline int ml_has_slot(const struct ml_coder *c, uint64_t address)
+{
+	return c->slots[ML_SLOT(address >> 4)] == address >> 4;
+}
+
+static inline uint8_t *ml_put_block(uint8_t *at, struct ml_coder *c, int has_slot, uint64_t address)
+{
+	if (!has_slot)
+		return ml_put_address(at, c, address);
+	c->address = address >> 4;
+	*at++ = ML_SLOT(address >> 4);
+	return at;
+}
+
+static inline uint8_t *ml_put_size(uint8_t *at, uint64_t *known, uint64_t size)
+{
+	if (*known == size)
+		return at;
+	*known = size;
+	return ml_put_varint(at, size);
 }
 
 /* The head byte, with ML_REC_SAME_NODE or the node behind it. */
@@ -64,26 +89,25 @@ static inline uint8_t *ml_put_head(uint8_t *at, struct ml_coder *c, unsigned hea
 static inline uint8_t *ml_put_alloc(uint8_t *at, struct ml_coder *c, enum ml_domain domain, uint32_t node,
 				    uint64_t address, uint64_t size)
 {
-	unsigned head = ML_RECORD_ALLOC | (unsigned)domain << 4;
+	int has_slot = ml_has_slot(c, address);
+	uint64_t *known = &c->sizes[ML_SIZE_OF(node)];
+	unsigned head = (has_slot ? ML_RECORD_ALLOC_SLOT : ML_RECORD_ALLOC) | (unsigned)domain << 4;
 	at = ml_put_low(at, address);
-	if (size == c->size)
+	if (size == *known)
 		head |= ML_REC_SAME_SIZE;
 	at = ml_put_head(at, c, head, node);
-	at = ml_put_address(at, c, address);
-	if (size != c->size) {
-		at = ml_put_varint(at, size);
-		c->size = size;
-	}
-	return at;
+	at = ml_put_block(at, c, has_slot, address);
+	return ml_put_size(at, known, size);
 }
 
 /* FREE and REALLOC_BEGIN. */
 static inline uint8_t *ml_put_free(uint8_t *at, struct ml_coder *c, enum ml_record code, enum ml_domain domain,
 				   uint32_t node, uint64_t address)
 {
+	int has_slot = ml_has_slot(c, address);
 	at = ml_put_low(at, address);
-	at = ml_put_head(at, c, (unsigned)code | (unsigned)domain << 4, node);
-	return ml_put_address(at, c, address);
+	at = ml_put_head(at, c, (unsigned)code | (unsigned)domain << 4 | (has_slot ? ML_REC_SLOT : 0), node);
+	return ml_put_block(at, c, has_slot, address);
 }
 
 /* address and size count only where the outcome is DONE. */
@@ -91,20 +115,16 @@ static inline uint8_t *ml_put_realloc_end(uint8_t *at, struct ml_coder *c, enum 
 					  uint64_t size)
 {
 	unsigned head = ML_RECORD_REALLOC_END | (unsigned)outcome << 4;
+	uint64_t *known = &c->sizes[ML_SIZE_OF(c->node)];
+	int has_slot = ml_has_slot(c, address);
 	if (outcome != ML_OUTCOME_DONE) {
 		*at++ = (uint8_t)head;
 		return at;
 	}
 	at = ml_put_low(at, address);
-	if (size == c->size)
-		head |= ML_REC_SAME_SIZE;
-	*at++ = (uint8_t)head;
-	at = ml_put_address(at, c, address);
-	if (size != c->size) {
-		at = ml_put_varint(at, size);
-		c->size = size;
-	}
-	return at;
+	*at++ = (uint8_t)(head | (has_slot ? ML_REC_END_SLOT : 0) | (size == *known ? ML_REC_SAME_SIZE : 0));
+	at = ml_put_block(at, c, has_slot, address);
+	return ml_put_size(at, known, size);
 }
 
 /* MAP, UNMAP_BEGIN, REMAP_BEGIN, PROTECT: code with its flag, then what they have in common; the caller adds the rest

@@ -311,7 +311,7 @@ END_TEST
 /* A directory of extents goes on in others. */
 START_TEST(grows_its_directory)
 {
-	unsigned many = 6800000;
+	unsigned many = 9000000;
 
 	session_start(NULL);
 	session_initialize();

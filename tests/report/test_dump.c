@@ -10,15 +10,15 @@
 #include "tests/report/golden.h"
 
 /*
- * The golden files of version 0 of the format. They are never changed: a reader reads what was recorded once. After a
+ * The golden files of version 1 of the format. They are never changed: a reader reads what was recorded once. After a
  * change of what memline dump prints, the texts are written anew with ML_WRITE_GOLDEN=1 in the environment.
  */
 static const struct {
 	const char *name;
 	void (*make)(struct build *b);
 } golden[] = {
-	{"tests/data/all-records-0", golden_all_records},
-	{"tests/data/rings-0", golden_rings},
+	{"tests/data/all-records-1", golden_all_records},
+	{"tests/data/rings-1", golden_rings},
 };
 
 static char *read_file(const char *name, const char *ending, size_t *length)
@@ -113,7 +113,7 @@ START_TEST(test_parts)
 
 	for (unsigned asked = 0; asked < 8; asked++) {
 		size_t length;
-		char *text = dump("tests/data/all-records-0.memline", asked, &length);
+		char *text = dump("tests/data/all-records-1.memline", asked, &length);
 		for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
 			ck_assert_int_eq(strstr(text, parts[i].line) != NULL, (parts[i].part & asked) == parts[i].part);
 		free(text);
@@ -144,7 +144,7 @@ END_TEST
 START_TEST(test_full_disk)
 {
 	char *error;
-	struct ml_trace *t = ml_load_open("tests/data/rings-0.memline", &error);
+	struct ml_trace *t = ml_load_open("tests/data/rings-1.memline", &error);
 	FILE *out = fopen("/dev/full", "w");
 
 	setvbuf(out, NULL, _IONBF, 0);

@@ -149,7 +149,7 @@ START_TEST(test_unreadable)
 	check_error("PK\3\4 and so on", 14, "offset 0: this is not a memline trace; give a file that memline recorded");
 	h->version = 9;
 	check_error(bytes, length,
-		    "offset 8: the trace has format version 9 and this memline reads 0; use the memline that recorded "
+		    "offset 8: the trace has format version 9 and this memline reads 1; use the memline that recorded "
 		    "it");
 	*h = good;
 	h->byte_order = 0x04030201;

@@ -92,7 +92,9 @@ START_TEST(test_head)
 	seen |= (uint16_t)(1u << (code));
 	ML_RECORD_LIST(X)
 #undef X
-	ck_assert_uint_eq(seen & 1, 0); /* a byte of zeros is no record */
+	ck_assert_uint_eq(seen >> ML_RECORD_ALLOC_SLOT & 1, 0);
+	ck_assert_uint_eq(ML_RECORD_OTHER, 0); /* a byte of zeros is no record, since it names none of the others */
+	ck_assert_uint_eq(ML_REC_CODE(ML_RECORD_ALLOC_SLOT | 0xf0u), ML_RECORD_ALLOC_SLOT);
 	ck_assert_uint_eq((ML_REC_SAME_NODE | ML_REC_SAME_SIZE) & 0x3fu, 0);
 	ck_assert_uint_eq(ML_REC_DOMAIN(ML_DOMAIN_OBJ << 4 | ML_REC_SAME_NODE | ML_REC_SAME_SIZE), ML_DOMAIN_OBJ);
 	ck_assert_uint_eq(ML_REC_OUTCOME(ML_OUTCOME_FREED << 4 | ML_REC_SAME_SIZE), ML_OUTCOME_FREED);

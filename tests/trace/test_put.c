@@ -42,26 +42,37 @@ START_TEST(test_records)
 	struct ml_coder c = {0};
 	uint8_t *at;
 
-	/* node 3: +3, address 0x20: +2, 100 bytes; then the same node and size, address 0x30: +1; then size 101 */
+	/* node 3: +3, address 0x20: +2, 100 bytes; then the same node and size, address 0x30: +1 */
 	at = ml_put_alloc(buffer, &c, ML_DOMAIN_OBJ, 3, 0x20, 100);
 	at = ml_put_alloc(at, &c, ML_DOMAIN_C, 3, 0x30, 100);
+	check_bytes(at, 0x31, 6, 4, 100, 0xc1, 2);
+	/* an address that slot 2 holds, from another node, which has its own last size; then the same again; node 3 has
+	   the size that it had */
+	at = ml_put_alloc(buffer, &c, ML_DOMAIN_MEM, 2, 0x20, 101);
 	at = ml_put_alloc(at, &c, ML_DOMAIN_MEM, 2, 0x20, 101);
-	check_bytes(at, 0x31, 6, 4, 100, 0xc1, 2, 0x21, 1, 1, 101);
+	at = ml_put_alloc(at, &c, ML_DOMAIN_OBJ, 3, 0x40, 100);
+	check_bytes(at, 0x2f, 1, 2, 101, 0xef, 2, 0xb1, 2, 4);
 	/* an address off the grid: LOW 8 before the record */
-	at = ml_put_free(buffer, &c, ML_RECORD_FREE, ML_DOMAIN_RAW, 2, 0x28);
+	at = ml_put_free(buffer, &c, ML_RECORD_FREE, ML_DOMAIN_RAW, 3, 0x28);
 	at = ml_put_free(at, &c, ML_RECORD_REALLOC_BEGIN, ML_DOMAIN_C, 4, 0x10);
-	check_bytes(at, 0x2f, 8, 0x52, 0, 0x03, 4, 1);
+	check_bytes(at, 0x20, 8, 0xd2, 2, 0x03, 2, 1);
 	at = ml_put_realloc_end(buffer, &c, ML_OUTCOME_DONE, 0x30, 101);
-	at = ml_put_realloc_end(at, &c, ML_OUTCOME_DONE, 0x31, 102);
+	at = ml_put_realloc_end(at, &c, ML_OUTCOME_DONE, 0x71, 101);
 	at = ml_put_realloc_end(at, &c, ML_OUTCOME_FAILED, 0, 0);
 	at = ml_put_realloc_end(at, &c, ML_OUTCOME_FREED, 0, 0);
-	check_bytes(at, 0x84, 4, 0x2f, 1, 0x04, 0, 102, 0x14, 0x24);
+	check_bytes(at, 0x44, 3, 101, 0x20, 1, 0x84, 8, 0x14, 0x24);
+	/* 0x1000 and 0x10 have one slot: the later one is in it */
+	at = ml_put_free(buffer, &c, ML_RECORD_FREE, ML_DOMAIN_C, 4, 0x70);
+	at = ml_put_free(at, &c, ML_RECORD_FREE, ML_DOMAIN_C, 4, 0x1000);
+	at = ml_put_free(at, &c, ML_RECORD_FREE, ML_DOMAIN_C, 4, 0x10);
+	at = ml_put_free(at, &c, ML_RECORD_FREE, ML_DOMAIN_C, 4, 0x70);
+	check_bytes(at, 0xc2, 7, 0x42, 0xf2, 0x03, 0x42, 0xfd, 0x03, 0xc2, 7);
 	at = ml_put_range(buffer, &c, ML_RECORD_MAP | ML_REC_BREAK, 4, 0x40, 4096);
 	at = ml_put_range(at, &c, ML_RECORD_UNMAP_BEGIN, 5, 0x40, 1);
 	at = ml_put_range_end(at, &c, ML_RECORD_UNMAP_END, ML_OUTCOME_DONE, 7, 7);
 	at = ml_put_range_end(at, &c, ML_RECORD_REMAP_END, ML_OUTCOME_DONE, 0x50, 2);
 	at = ml_put_range_end(at, &c, ML_RECORD_REMAP_END, ML_OUTCOME_FAILED, 7, 7);
-	check_bytes(at, 0x55, 2, 0x80, 0x20, 0x06, 2, 0, 1, 0x07, 0x09, 2, 2, 0x19);
+	check_bytes(at, 0x55, 5, 0x80, 0x20, 0x06, 2, 0, 1, 0x07, 0x09, 2, 2, 0x19);
 	at = ml_put_arena(buffer, &c, 0, 0x60, 3);
 	at = ml_put_arena(at, &c, 1, 0x60, 3);
 	check_bytes(at, 0x0b, 2, 3, 0x1b, 0, 3);
@@ -69,7 +80,7 @@ START_TEST(test_records)
 	at = ml_put_time(at, 5, 6);
 	at = ml_put_base(at, 7, 8, 9);
 	at = ml_put_finalize(at);
-	check_bytes(at, 0x0c, 2, 0x0d, 5, 6, 0x0e, 7, 8, 9, 0x1f);
+	check_bytes(at, 0x0c, 2, 0x0d, 5, 6, 0x0e, 7, 8, 9, 0x10);
 }
 END_TEST
 
