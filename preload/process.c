@@ -121,9 +121,9 @@ bool ml_process_new_modules(void)
 bool ml_process_new_module_at(uintptr_t address)
 {
 	static _Atomic uintptr_t asked[64];
-	uintptr_t page = address >> 12;
+	uintptr_t page = address >> 12, question = page ^ (uintptr_t)ml_modules_epoch(&ml_process.modules) << 40;
 
-	if (atomic_exchange_explicit(&asked[page % 64], page, memory_order_relaxed) == page)
+	if (atomic_exchange_explicit(&asked[page % 64], question, memory_order_relaxed) == question)
 		return false;
 	return ml_process_new_modules();
 }

@@ -92,7 +92,7 @@ bool ml_process_may_walk(void);
 bool ml_process_new_modules(void);
 
 /* The same for the sake of an address that is in no known module; false also where the loader was asked about its page
-   before, as it would be again and again for code that a JIT has made. */
+   in this epoch, as it would be again and again for code that a JIT has made. */
 bool ml_process_new_module_at(uintptr_t address);
 
 /* The same where some time has passed, but only if the loader's counters have changed. */
