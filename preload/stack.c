@@ -346,10 +346,6 @@ static __attribute__((noinline)) uint32_t follow(struct ml_stack *s, const void 
 	const void *above[FAR];
 	uint32_t pushed, index, changed;
 
-	if (!top) {
-		s->depth = 0;
-		return 0;
-	}
 	if (__builtin_expect(s->blind, 0)) {
 		s->blind--;
 		return innermost_only(s, top);
@@ -374,11 +370,6 @@ static __attribute__((noinline)) uint32_t follow(struct ml_stack *s, const void 
 	return intern_from(s, changed);
 }
 
-static __attribute__((noinline)) uint32_t follow_unusual(struct ml_stack *s)
-{
-	return follow(s, ml_walk_top_unusual(abi(), &s->walker, (uintptr_t)__builtin_frame_address(0)));
-}
-
 /* The innermost frame has gone on to another instruction. */
 static __attribute__((noinline)) uint32_t go_on(struct ml_stack *s, uint32_t index, uintptr_t instr)
 {
@@ -389,16 +380,12 @@ static __attribute__((noinline)) uint32_t go_on(struct ml_stack *s, uint32_t ind
 }
 
 /* Does what follow() does, without a call, where the frames are those of the event before. */
-uint32_t ml_stack_python(struct ml_stack *s)
+static inline __attribute__((always_inline)) uint32_t stay(struct ml_stack *s, const void *top)
 {
-	const char here = 0;
-	const void *top = ml_walk_top_quick(abi(), &s->walker, (uintptr_t)&here);
 	uint32_t index = s->depth - 1;
 	const struct ml_link *l;
 	uintptr_t instr;
 
-	if (__builtin_expect(!top, 0))
-		return follow_unusual(s);
 	if (index >= ML_STACK_VERIFIED || s->spots[index].frame != top || abi()->is.instr_unit || !same_below(s, index))
 		return follow(s, top);
 	l = &s->links[index];
@@ -408,6 +395,25 @@ uint32_t ml_stack_python(struct ml_stack *s)
 	if (ml_frame_code(abi(), top) != l->code || !knows_code(l))
 		return follow(s, top);
 	return go_on(s, index, instr);
+}
+
+static __attribute__((noinline)) uint32_t stay_unusual(struct ml_stack *s)
+{
+	const void *top = ml_walk_top_unusual(abi(), &s->walker, (uintptr_t)__builtin_frame_address(0));
+
+	if (!top) {
+		s->depth = 0;
+		return 0;
+	}
+	return __builtin_expect(abi()->careful, 0) ? follow(s, top) : stay(s, top);
+}
+
+uint32_t ml_stack_python(struct ml_stack *s)
+{
+	const char here = 0;
+	const void *top = ml_walk_top_quick(abi(), &s->walker, (uintptr_t)&here);
+
+	return __builtin_expect(!top, 0) ? stay_unusual(s) : stay(s, top);
 }
 
 /* What was found out about an address in an earlier epoch may be wrong: its module may be gone. */

@@ -86,8 +86,9 @@ static inline uint8_t *ml_put_head(uint8_t *at, struct ml_coder *c, unsigned hea
 	return at;
 }
 
-static inline uint8_t *ml_put_alloc(uint8_t *at, struct ml_coder *c, enum ml_domain domain, uint32_t node,
-				    uint64_t address, uint64_t size)
+static inline __attribute__((always_inline)) uint8_t *ml_put_alloc(uint8_t *at, struct ml_coder *c,
+								   enum ml_domain domain, uint32_t node,
+								   uint64_t address, uint64_t size)
 {
 	int has_slot = ml_has_slot(c, address);
 	uint64_t *known = &c->sizes[ML_SIZE_OF(node)];
@@ -101,8 +102,9 @@ static inline uint8_t *ml_put_alloc(uint8_t *at, struct ml_coder *c, enum ml_dom
 }
 
 /* FREE and REALLOC_BEGIN. */
-static inline uint8_t *ml_put_free(uint8_t *at, struct ml_coder *c, enum ml_record code, enum ml_domain domain,
-				   uint32_t node, uint64_t address)
+static inline __attribute__((always_inline)) uint8_t *ml_put_free(uint8_t *at, struct ml_coder *c, enum ml_record code,
+								  enum ml_domain domain, uint32_t node,
+								  uint64_t address)
 {
 	int has_slot = ml_has_slot(c, address);
 	at = ml_put_low(at, address);

@@ -83,10 +83,10 @@ static bool is_mine(const struct ml_abi *abi, const void *thread, uintptr_t stac
  * The calling thread's own thread state. Until 3.11 the current one is that of whoever holds the GIL: if it isn't the
  * one that was first bound to this thread, then this thread doesn't hold the GIL, or it runs in a subinterpreter.
  */
-static const void *own_thread(const struct ml_abi *abi, uintptr_t stack_pointer)
+static const void *own_thread(const struct ml_abi *abi, const struct ml_walker *w, uintptr_t stack_pointer)
 {
 	const void *const *interpreters;
-	const void *current = abi->current_thread(), *bound;
+	const void *current = w->current ? *w->current : abi->current_thread(), *bound;
 
 	if (!abi->is.current_is_global)
 		return current ? current : abi->bound_thread();
@@ -341,7 +341,7 @@ static void remember(const struct ml_abi *abi, struct ml_walker *w, const void *
 
 const void *ml_walk_top_unusual(const struct ml_abi *abi, struct ml_walker *w, uintptr_t stack_pointer)
 {
-	const void *thread = own_thread(abi, stack_pointer), *frame;
+	const void *thread = own_thread(abi, w, stack_pointer), *frame;
 
 	if (!thread || is_over(abi, thread))
 		return NULL;
