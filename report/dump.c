@@ -87,14 +87,17 @@ static void dump_modules(const struct ml_trace *t, FILE *out)
 }
 
 /* Functions at the place, innermost first, each with its line where that is known. */
-static void dump_frames(const struct ml_trace *t, const struct ml_node *n, struct ml_objects *objects, FILE *out)
+static void dump_frames(const struct ml_node *n, struct ml_objects *objects, FILE *out)
 {
 	struct ml_dwarf_frame frames[FRAMES_MAX];
 	size_t frames_n = 0, i;
+	uint64_t address;
+	uint32_t object;
 
-	if (objects)
-		frames_n = ml_objects_find(objects, ml_objects_add(objects, t, ML_SUBJECT_NUMBER(n->subject)), n->place,
-					   frames, FRAMES_MAX);
+	if (objects) {
+		object = ml_objects_of(objects, n, &address);
+		frames_n = ml_objects_find(objects, object, address, frames, FRAMES_MAX);
+	}
 	for (i = 0; i < frames_n; i++) {
 		fputs(i ? " in " : " ", out);
 		print_text(out, frames[i].function ? frames[i].function : "?");
@@ -109,6 +112,8 @@ static void dump_frames(const struct ml_trace *t, const struct ml_node *n, struc
 
 static void dump_nodes(const struct ml_trace *t, struct ml_objects *objects, FILE *out)
 {
+	if (objects)
+		ml_objects_take(objects, t);
 	for (uint32_t i = 1; i < t->nodes_n; i++) {
 		const struct ml_node *n = &t->nodes[i];
 		uint32_t number = ML_SUBJECT_NUMBER(n->subject);
@@ -121,7 +126,7 @@ static void dump_nodes(const struct ml_trace *t, struct ml_objects *objects, FIL
 			break;
 		case ML_NODE_NATIVE:
 			fprintf(out, " module %" PRIu32 " at %#" PRIx64, number, n->place);
-			dump_frames(t, n, objects, out);
+			dump_frames(n, objects, out);
 			break;
 		case ML_NODE_MARK:
 			fprintf(out, " mark %s\n",

@@ -6,8 +6,6 @@
 
 #include "report/memory.h"
 
-#define NONE UINT32_MAX
-
 static void add_amount(struct ml_amount *to, const struct ml_amount *a)
 {
 	to->increment_bytes += a->increment_bytes;
@@ -46,10 +44,10 @@ static void add_item(struct ml_natives *s, uint32_t owner, uint32_t object, uint
 
 void ml_natives_add(struct ml_natives *s, const struct ml_trace *t, const struct ml_fold *fold, const uint32_t *owners)
 {
-	/* By place in t->modules, and last of modules that aren't in the trace. */
-	uint32_t *objects = ml_memory_get(t->modules_n + 1, sizeof(*objects)), n;
+	uint32_t n, object;
+	uint64_t address;
 
-	memset(objects, 0xff, (t->modules_n + 1) * sizeof(*objects));
+	ml_objects_take(&s->objects, t);
 	for (n = 0; n < fold->nodes_n; n++) {
 		const struct ml_node *node = &t->nodes[n];
 		const struct ml_tally *tally = &fold->nodes[n];
@@ -59,8 +57,6 @@ void ml_natives_add(struct ml_natives *s, const struct ml_trace *t, const struct
 						 tally->peak_bytes,
 						 tally->allocated_bytes,
 						 tally->allocations};
-		const struct ml_module *m;
-		uint32_t id = ML_SUBJECT_NUMBER(node->subject), *object;
 
 		if (is_nothing(&amount))
 			continue;
@@ -68,13 +64,9 @@ void ml_natives_add(struct ml_natives *s, const struct ml_trace *t, const struct
 			add_amount(&s->python, &amount);
 			continue;
 		}
-		m = ml_load_module(t, id);
-		object = &objects[m ? (size_t)(m - t->modules) : t->modules_n];
-		if (*object == NONE)
-			*object = ml_objects_add(&s->objects, t, id);
-		add_item(s, owners[n], *object, node->place, &amount);
+		object = ml_objects_of(&s->objects, node, &address);
+		add_item(s, owners[n], object, address, &amount);
 	}
-	free(objects);
 }
 
 static int compare_texts(const char *a, const char *b)
@@ -196,11 +188,19 @@ const struct ml_native *ml_natives_of(const struct ml_natives *s, uint32_t owner
 	return s->items + first;
 }
 
+/* At the end or at the peak: what is live of a line that made temporaries says little of it. */
+static uint64_t held(const struct ml_amount *a)
+{
+	return a->live_bytes > a->peak_bytes ? a->live_bytes : a->peak_bytes;
+}
+
 static int compare_modules(const void *left, const void *right)
 {
 	const struct ml_module_amount *a = left, *b = right;
-	int order = compare_amounts(&a->amount, &b->amount);
+	int order = compare_numbers(held(&b->amount), held(&a->amount));
 
+	if (!order)
+		order = compare_numbers(b->amount.allocated_bytes, a->amount.allocated_bytes);
 	return order ? order : strcmp(a->name, b->name);
 }
 

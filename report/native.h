@@ -69,8 +69,8 @@ struct ml_module_amount {
 };
 
 /*
- * The callers by the names of their modules, the largest first; what CPython's allocators did (python) is part of
- * "python". Modules that allocated nothing are left out. The caller frees the array.
+ * The callers by the names of their modules, those first that held the most, at the end or at the peak; what CPython's
+ * allocators did (python) is part of "python". Modules that allocated nothing are left out. The caller frees the array.
  */
 struct ml_module_amount *ml_natives_by_module(const struct ml_natives *s, const struct ml_native *items, size_t n,
 					      const struct ml_amount *python, size_t *modules_n);

@@ -10,6 +10,11 @@
 /* Calls inlined into one another at one place; what lies further out is left out. */
 #define FRAMES_MAX 64
 
+#define NONE UINT32_MAX
+
+/* Modules that are looked at for one address: no honest trace has more of them around it. */
+#define LOOKS_MAX 64u
+
 /* Names. */
 
 /* The text behind the last occurrence of the folder in the path, or NULL. */
@@ -79,6 +84,13 @@ char *ml_object_name(const char *path)
 
 /* The table of objects. */
 
+static void drop_trace(struct ml_objects *o)
+{
+	free(o->by_start);
+	free(o->ends);
+	free(o->numbers);
+}
+
 static uint32_t add(struct ml_objects *o, char *path, const uint8_t *build_id, uint32_t bytes)
 {
 	struct ml_object *object;
@@ -94,18 +106,16 @@ static uint32_t add(struct ml_objects *o, char *path, const uint8_t *build_id, u
 	return o->n++;
 }
 
-uint32_t ml_objects_add(struct ml_objects *o, const struct ml_trace *t, uint32_t module)
+/* The object of a module; the unknown one if it has no name. */
+static uint32_t intern(struct ml_objects *o, const struct ml_module *m)
 {
-	const struct ml_module *m = ml_load_module(t, module);
-	uint32_t i;
 	char *path;
+	uint32_t i;
 
-	if (!o->n)
-		add(o, ml_memory_text("", 0), NULL, 0);
-	if (!m || !*m->path)
+	if (!*m->path)
 		return 0;
 	path = m->path[0] == '[' ? ml_memory_text(m->path, strlen(m->path))
-				 : ml_site_file(ml_load_meta(t, "cwd"), m->path);
+				 : ml_site_file(ml_load_meta(o->trace, "cwd"), m->path);
 	for (i = 1; i < o->n; i++) {
 		const struct ml_object *object = &o->objects[i];
 		if (object->build_id_bytes == m->build_id_bytes && !strcmp(object->path, path) &&
@@ -115,6 +125,84 @@ uint32_t ml_objects_add(struct ml_objects *o, const struct ml_trace *t, uint32_t
 		}
 	}
 	return add(o, path, m->build_id, m->build_id_bytes);
+}
+
+/* Modules by address. */
+
+static int compare_starts(const void *left, const void *right)
+{
+	const struct ml_module *a = *(const struct ml_module *const *)left,
+			       *b = *(const struct ml_module *const *)right;
+
+	if (a->start != b->start)
+		return a->start < b->start ? -1 : 1;
+	return (a->id > b->id) - (a->id < b->id);
+}
+
+void ml_objects_take(struct ml_objects *o, const struct ml_trace *t)
+{
+	size_t i;
+
+	if (!o->n)
+		add(o, ml_memory_text("", 0), NULL, 0);
+	drop_trace(o);
+	o->trace = t;
+	o->by_start = ml_memory_get(t->modules_n, sizeof(*o->by_start));
+	o->ends = ml_memory_get(t->modules_n, sizeof(*o->ends));
+	o->numbers = ml_memory_get(t->modules_n, sizeof(*o->numbers));
+	for (i = 0; i < t->modules_n; i++) {
+		o->by_start[i] = &t->modules[i];
+		o->numbers[i] = NONE;
+	}
+	if (t->modules_n)
+		qsort(o->by_start, t->modules_n, sizeof(*o->by_start), compare_starts);
+	for (i = 0; i < t->modules_n; i++) {
+		o->ends[i] = o->by_start[i]->end;
+		if (i && o->ends[i] < o->ends[i - 1])
+			o->ends[i] = o->ends[i - 1];
+	}
+}
+
+/* The only module that was ever loaded at the address, or NULL. */
+static const struct ml_module *only_module_at(const struct ml_objects *o, uint64_t address)
+{
+	const struct ml_module *found = NULL;
+	size_t low = 0, high = o->trace->modules_n;
+	unsigned looks = 0;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (o->by_start[middle]->start <= address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	while (low-- > 0 && o->ends[low] > address) {
+		if (looks++ == LOOKS_MAX)
+			return NULL;
+		if (o->by_start[low]->end <= address)
+			continue;
+		if (found)
+			return NULL;
+		found = o->by_start[low];
+	}
+	return found;
+}
+
+uint32_t ml_objects_of(struct ml_objects *o, const struct ml_node *node, uint64_t *address)
+{
+	uint32_t id = ML_SUBJECT_NUMBER(node->subject), *number;
+	const struct ml_module *m = id ? ml_load_module(o->trace, id) : only_module_at(o, node->place);
+
+	*address = node->place;
+	if (!m)
+		return 0;
+	if (!id)
+		*address -= m->base;
+	number = &o->numbers[m - o->trace->modules];
+	if (*number == NONE)
+		*number = intern(o, m);
+	return *number;
 }
 
 /* Look-ups. */
@@ -212,6 +300,7 @@ void ml_objects_free(struct ml_objects *o)
 		free(o->objects[i].name);
 		free(o->objects[i].build_id);
 	}
+	drop_trace(o);
 	free(o->objects);
 	free(o->cache_directory);
 	*o = (struct ml_objects){.options = o->options};

@@ -40,12 +40,25 @@ struct ml_objects {
 	struct ml_objects_options options;
 	struct ml_object *objects;
 	uint32_t n;
-	bool cache_sought; /* private, as the next */
+	bool cache_sought; /* private, as all below */
 	char *cache_directory;
+	const struct ml_trace *trace;      /* the one that was taken last */
+	const struct ml_module **by_start; /* its modules by address */
+	uint64_t *ends;                    /* for each of by_start: the highest end up to it */
+	uint32_t *numbers;                 /* objects by place in the trace's modules; NONE: not needed yet */
 };
 
-/* The number of the object that a module of the trace is; the same for every module of that path and build id. */
-uint32_t ml_objects_add(struct ml_objects *o, const struct ml_trace *t, uint32_t module);
+/* From now on ml_objects_of() is about this trace, which has to stay open until then. */
+void ml_objects_take(struct ml_objects *o, const struct ml_trace *t);
+
+/*
+ * The number of the object that a native node of the trace lies in, which is the same for every module of one path and
+ * build id, and the return address in its file.
+ *
+ * A thread that comes into a new library while another one asks the loader about it is recorded as in no known module:
+ * where one module alone was ever loaded at the address, it is that.
+ */
+uint32_t ml_objects_of(struct ml_objects *o, const struct ml_node *node, uint64_t *address);
 
 /*
  * The frames at a return address, which is that in the object's file: innermost first, at most room. None where

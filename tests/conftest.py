@@ -1,10 +1,17 @@
 """Gives every test that asks for `python` each interpreter in turn, or, if it is marked `few`, a few of them, or, if it
 is marked `since(3, 12)`, those of that version and later."""
+import os
+import tempfile
+
 import interpreters
 import pytest
 
+# What memline finds out about native functions is kept for one run of the tests, not for the user.
+CACHE = tempfile.TemporaryDirectory(prefix="memline-cache-")
+
 
 def pytest_configure(config):
+    os.environ["XDG_CACHE_HOME"] = CACHE.name
     config.addinivalue_line("markers", "few: runs under an interpreter of each kind, not under all")
     config.addinivalue_line("markers", "since(major, minor): runs under interpreters that are not older")
 

@@ -132,6 +132,7 @@ class Run:
         self.program = program  # where its text is
         self.file = file  # what the interpreter calls it
         self.folder = os.path.join(os.path.dirname(program), "traces")
+        self.sysroot = []  # options that lead to the libraries of the interpreter's system
         self.sound = True
         self.status, self.stdout, self.stderr = None, "", ""
 
@@ -162,7 +163,7 @@ class Run:
 
     def report(self, *options):
         """All processes of the run."""
-        data = json.loads(memline("report", "--json", *map(str, options), self.folder))
+        data = json.loads(memline("report", "--json", *self.sysroot, *map(str, options), self.folder))
         processes = [Process(each, self.program, self.file) for each in data["processes"]]
         if not {str(option).partition("=")[0] for option in options} & PARTIAL:
             for process in processes:
@@ -231,6 +232,8 @@ def start(python, text, *arguments, options=(), env=None, how="file", wrapper=()
         text = file.read()
     run = Run(path, {"command": "<string>", "stdin": "<stdin>"}.get(how, path))
     run.sound = sound
+    if python.chroot:
+        run.sysroot = ["--sysroot", python.chroot]
     words = [*wrapper, python.path, *options, *STARTS[how](path, text), *map(str, arguments)]
     command = python.prefix + list(map(python.built, words))
     child = subprocess.Popen(command, env=clean_environment(LD_PRELOAD=LIBRARY, MEMLINE_DIR=run.folder, **(env or {})),

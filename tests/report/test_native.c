@@ -247,7 +247,7 @@ START_TEST(test_off)
 	uint32_t f = frames_code(b, "app.py", "f", 1, 4);
 	struct ml_reading r = {0};
 	json_t *value, *line;
-	char *text, row[80];
+	char *text, row[128];
 
 	build_meta(b, "option.NATIVE", "off");
 	build_alloc(build_ring(b, 1), ML_DOMAIN_C, frames_node(b, 0, f, 1, 2), 0x1000, MIB);
@@ -262,6 +262,7 @@ START_TEST(test_off)
 	ck_assert(json_is_null(json_object_get(line, "native_live_bytes")));
 	json_decref(value);
 	text = print(&r);
+	snprintf(row, sizeof(row), "          1%*s       a()\n", 13 + 13 + 33, "");
 	ck_assert_ptr_nonnull(strstr(text, row));
 	free(text);
 }

@@ -71,6 +71,14 @@ static struct ml_trace *open_trace(struct build *b, const char *name)
 	return t;
 }
 
+static uint32_t object_of(struct ml_objects *o, uint32_t module, uint64_t place)
+{
+	const struct ml_node node = {0, ML_SUBJECT(ML_NODE_NATIVE, module), place};
+	uint64_t address;
+
+	return ml_objects_of(o, &node, &address);
+}
+
 /* One object at two places is one; relative paths are below the folder that the program was started in. */
 START_TEST(test_same_objects)
 {
@@ -80,16 +88,51 @@ START_TEST(test_same_objects)
 		 again = build_module(b, "/lib/a.so", 0x9000, 0x1000);
 	uint32_t other = build_module(b, "/lib/b.so", 0x1000, 0x1000), relative = build_module(b, "lib/a.so", 0, 1);
 	struct ml_trace *t = open_trace(b, "same");
-	uint32_t object = ml_objects_add(&o, t, first);
+	uint32_t object;
 
-	ck_assert_uint_eq(ml_objects_add(&o, t, again), object);
-	ck_assert_uint_ne(ml_objects_add(&o, t, other), object);
-	ck_assert_uint_eq(ml_objects_add(&o, t, 0), 0);
-	ck_assert_uint_eq(ml_objects_add(&o, t, 77), 0);
+	ml_objects_take(&o, t);
+	object = object_of(&o, first, 0x10);
 	ck_assert_uint_ne(object, 0);
-	object = ml_objects_add(&o, t, relative);
+	ck_assert_uint_eq(object_of(&o, again, 0x10), object);
+	ck_assert_uint_ne(object_of(&o, other, 0x10), object);
+	ck_assert_uint_eq(object_of(&o, 77, 0x10), 0);
+	object = object_of(&o, relative, 0x10);
 	ck_assert_str_eq(o.objects[object].path, frames_path("lib/a.so"));
 	ck_assert_uint_eq(o.n, 4);
+	ml_load_close(t);
+	ml_objects_free(&o);
+}
+END_TEST
+
+/* An address that was recorded as in no module belongs to the only one that ever was there; of two it is in neither. */
+START_TEST(test_late_modules)
+{
+	struct ml_objects o = {.n = 0};
+	struct build *b = frames_new(ML_LINES_LINETABLE);
+	uint32_t alone = build_module(b, "/lib/alone.so", 0x10000, 0x1000), i;
+	uint32_t first = build_module(b, "/lib/first.so", 0x20000, 0x1000);
+	uint32_t second = build_module(b, "/lib/second.so", 0x20800, 0x1000);
+	uint64_t address;
+	struct ml_trace *t;
+
+	for (i = 0; i < 200; i++)
+		build_module(b, "/lib/many.so", 0x100000 + i, 1);
+	build_module(b, "/lib/around.so", 0x90000, 0x80000);
+	t = open_trace(b, "late");
+	ml_objects_take(&o, t);
+	ck_assert_uint_eq(object_of(&o, 0, 0x10000), object_of(&o, alone, 0));
+	ck_assert_uint_eq(object_of(&o, 0, 0x10fff), object_of(&o, alone, 0));
+	ml_objects_of(&o, &(struct ml_node){0, ML_SUBJECT(ML_NODE_NATIVE, 0), 0x10123}, &address);
+	ck_assert_uint_eq(address, 0x123);
+	ck_assert_uint_eq(object_of(&o, 0, 0xffff), 0);
+	ck_assert_uint_eq(object_of(&o, 0, 0x11000), 0);
+	ck_assert_uint_eq(object_of(&o, 0, 0x20100), object_of(&o, first, 0));
+	ck_assert_uint_eq(object_of(&o, 0, 0x20900), 0);
+	ck_assert_uint_eq(object_of(&o, 0, 0x21000), object_of(&o, second, 0));
+	ck_assert_uint_eq(object_of(&o, 0, 0), 0);
+	ck_assert_uint_eq(object_of(&o, 0, UINT64_MAX), 0);
+	ck_assert_uint_ne(object_of(&o, 0, 0x90000), 0);
+	ck_assert_uint_eq(object_of(&o, 0, 0x105000), 0); /* too many are looked at */
 	ml_load_close(t);
 	ml_objects_free(&o);
 }
@@ -114,7 +157,8 @@ static struct ml_objects one_object(const char *path, struct ml_objects_options 
 	uint32_t module = build_module(b, path, 0x1000, 0x1000);
 	struct ml_trace *t = open_trace(b, "one");
 
-	ck_assert_uint_eq(ml_objects_add(&o, t, module), 1);
+	ml_objects_take(&o, t);
+	ck_assert_uint_eq(object_of(&o, module, 0x10), 1);
 	ml_load_close(t);
 	return o;
 }
@@ -237,6 +281,7 @@ int main(void)
 	frames_folder();
 	tcase_add_loop_test(tests, test_name, 0, sizeof(names) / sizeof(names[0]));
 	tcase_add_test(tests, test_same_objects);
+	tcase_add_test(tests, test_late_modules);
 	tcase_add_test(tests, test_return_addresses);
 	tcase_add_test(tests, test_warnings);
 	tcase_add_test(tests, test_sysroot);

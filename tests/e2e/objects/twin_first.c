@@ -1,0 +1,9 @@
+/*
+ * Of the size of the other twin, so that one can be loaded where the other was. Each allocates under a name of its own.
+ * built with: -O0 -Wl,--build-id=sha1 -Wno-missing-prototypes */
+#include <stdlib.h>
+
+void *twin_first(size_t n)
+{
+	return malloc(n);
+}
