@@ -14,6 +14,8 @@
 #include "tests/preload/frames.h"
 #include "tests/preload/session.h"
 
+#define FREES 0x100u /* with FRAMES_*: the frees of code objects are seen */
+
 #define CODES 40
 #define GENERATORS 8
 #define ROOM (1u << 20)   /* frames that the recorder keeps */
@@ -38,7 +40,9 @@ static uint32_t any(uint32_t below)
 static void start(unsigned how)
 {
 	session_start("MEMLINE_MAX_NODES=16M", NULL);
-	frames_start(how);
+	frames_start(how & ~FREES);
+	if (how & FREES)
+		ml_tree_sees_frees();
 	for (unsigned i = 0; i < CODES; i++) {
 		char name[16];
 		snprintf(name, sizeof name, "f%u", i);
@@ -195,7 +199,7 @@ static void change(uint32_t deepest)
 	}
 }
 
-static const unsigned hows[] = {FRAMES_VERSIONS, 0, FRAMES_INDEX};
+static const unsigned hows[] = {FRAMES_VERSIONS, 0, FRAMES_INDEX, FREES, FRAMES_INDEX | FREES};
 #define HOWS (int)(sizeof hows / sizeof *hows)
 
 /* Any number of things between two events: with up to 256 frames each event is exact. */
@@ -351,6 +355,7 @@ START_TEST(tells_code_that_takes_anothers_place)
 		char file[32];
 		snprintf(file, sizeof file, "/app/exec%lu.py", i);
 		other = frames_code(file, "<module>", 1);
+		ml_tree_object_freed(exec, true);
 		*exec = *other;
 		exec->table = table;
 		push(exec, 7);

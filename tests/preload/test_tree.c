@@ -165,7 +165,7 @@ START_TEST(describes_code_at_first_sight)
 }
 END_TEST
 
-/* With numbers for code objects, and without: _i. */
+/* _i: without numbers for code objects, with them, and without but with their frees. */
 START_TEST(tells_code_at_a_reused_address)
 {
 	struct code *c;
@@ -173,11 +173,14 @@ START_TEST(tells_code_at_a_reused_address)
 	const unsigned rounds = 5000;
 
 	session_start(NULL);
-	frames_start(_i ? FRAMES_VERSIONS : 0);
+	frames_start(_i == 1 ? FRAMES_VERSIONS : 0);
+	if (_i == 2)
+		ml_tree_sees_frees();
 	c = frames_code("/app/0.py", "f0", 1);
 	for (unsigned i = 0; i < rounds; i++) {
 		snprintf(file, sizeof file, "/app/%u.py", i);
 		snprintf(name, sizeof name, "f%u", i);
+		ml_tree_object_freed(c, true);
 		frames_make_code(c, file, name, 1);
 		if (ml_tree_code(c) != i || ml_tree_code(c) != i)
 			ck_abort_msg("code %u has another number", i);
@@ -186,6 +189,39 @@ START_TEST(tells_code_at_a_reused_address)
 	ck_assert_uint_eq(trace_count_defs(&trace, ML_DEF_CODE), rounds);
 	check_code(0, "/app/0.py", "f0", 1);
 	check_code(rounds - 1, file, name, 1);
+}
+END_TEST
+
+/* What is freed elsewhere changes nothing. One free that cannot be noted, and contents are looked at as before. */
+START_TEST(heeds_the_frees_of_code)
+{
+	struct code *c, *other;
+	uint32_t before;
+
+	session_start(NULL);
+	frames_start(0);
+	ml_tree_sees_frees();
+	c = frames_code("/app/a.py", "f", 1);
+	other = frames_code("/app/a.py", "g", 2);
+	before = ml_tree_epoch;
+	ck_assert_uint_ne(before, 0);
+	ck_assert_uint_eq(ml_tree_code(c), 0);
+	ml_tree_object_freed(other, true);
+	for (uintptr_t at = 16; at < 1u << 24; at += 16) {
+		ml_tree_object_freed((const void *)at, true);
+		ml_tree_object_freed((const void *)at, false);
+	}
+	ck_assert_uint_eq(ml_tree_epoch, before);
+	ml_tree_object_freed(c, true);
+	ck_assert_uint_eq(ml_tree_epoch, before + 1);
+	frames_make_code(c, "/app/a.py", "h", 3);
+	ck_assert_uint_eq(ml_tree_code(c), 1);
+	ml_tree_object_freed(c, false);
+	ck_assert_uint_eq(ml_tree_epoch, 0);
+	frames_make_code(c, "/app/a.py", "i", 4);
+	ck_assert_uint_eq(ml_tree_code(c), 2);
+	frames_make_code(c, "/app/a.py", "j", 5);
+	ck_assert_uint_eq(ml_tree_code(c), 3);
 }
 END_TEST
 
@@ -366,7 +402,8 @@ int main(void)
 	tcase_add_test(c, grows);
 	tcase_add_test(c, keeps_the_leaf_when_it_is_full);
 	tcase_add_test(c, describes_code_at_first_sight);
-	tcase_add_loop_test(c, tells_code_at_a_reused_address, 0, 2);
+	tcase_add_loop_test(c, tells_code_at_a_reused_address, 0, 3);
+	tcase_add_test(c, heeds_the_frees_of_code);
 	tcase_add_test(c, defines_equal_code_once);
 	tcase_add_test(c, counts_code_that_makes_no_sense);
 	tcase_add_test(c, defines_modules);

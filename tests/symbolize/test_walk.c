@@ -196,6 +196,83 @@ START_TEST(picks_the_threads_own_state)
 }
 END_TEST
 
+static const void *thread_locals[3];
+
+static void *fake_tls_get_addr(size_t *module_and_offset)
+{
+	ck_assert_uint_eq(module_and_offset[0], 7);
+	ck_assert_uint_eq(module_and_offset[1], 0);
+	return thread_locals;
+}
+
+/* Where CPython keeps the current thread state. */
+static void set_variable(const void *thread)
+{
+	abi.tls_module = 7;
+	abi.tls_bytes = sizeof thread_locals;
+	abi.tls_get_addr = fake_tls_get_addr;
+	if (fake.row->current_is_global)
+		fake_set_word(fake.runtime, at->runtime_current, (uintptr_t)thread);
+	else
+		thread_locals[1] = thread;
+}
+
+START_TEST(reads_the_current_state_without_a_call)
+{
+	uintptr_t cframes[4];
+	void *mine, *other, *my_frame, *other_frame;
+
+	start(_i);
+	set_interpreters(false);
+	mine = thread_with_frame(cframes, &my_frame);
+	other = thread_with_frame(cframes + 2, &other_frame);
+	memset(thread_locals, 0, sizeof thread_locals);
+	set_variable(mine);
+	fake.current = fake.bound = mine;
+	ck_assert_ptr_eq(ml_walk_top(&abi, &walker, (uintptr_t)cframes), my_frame);
+	fake.current = fake.bound = NULL; /* no more asked */
+	ck_assert_ptr_eq(ml_walk_top(&abi, &walker, (uintptr_t)cframes), my_frame);
+	ck_assert_ptr_eq(ml_walk_top_quick(&abi, &walker, (uintptr_t)cframes), my_frame);
+	set_variable(NULL); /* the state is gone, */
+	ck_assert_ptr_null(ml_walk_top(&abi, &walker, (uintptr_t)cframes));
+	fake.bound = mine; /* or only the GIL */
+	ck_assert_ptr_eq(ml_walk_top(&abi, &walker, (uintptr_t)cframes), my_frame);
+	set_variable(other);
+	if (!fake.row->current_is_global) {
+		ck_assert_ptr_eq(ml_walk_top_quick(&abi, &walker, (uintptr_t)cframes), other_frame);
+		return;
+	}
+	/* Another thread holds the GIL; and that has a state where this one had its own. */
+	ck_assert_ptr_null(ml_walk_top_quick(&abi, &walker, (uintptr_t)cframes));
+	ck_assert_ptr_eq(ml_walk_top(&abi, &walker, (uintptr_t)cframes), my_frame);
+	fake.bound = NULL;
+	set_variable(mine);
+	fake_set_word(mine, at->thread_id, (uintptr_t)pthread_self() + 8);
+	ck_assert_ptr_null(ml_walk_top_quick(&abi, &walker, (uintptr_t)cframes));
+	ck_assert_ptr_null(ml_walk_top(&abi, &walker, (uintptr_t)cframes));
+}
+END_TEST
+
+/* What has the same value is not the variable for that. */
+START_TEST(takes_no_variable_that_may_be_another)
+{
+	uintptr_t cframe[2];
+	void *thread, *frame;
+
+	start(_i);
+	if (fake.row->current_is_global)
+		return;
+	thread = thread_with_frame(cframe, &frame);
+	set_variable(thread);
+	thread_locals[2] = thread;
+	fake.current = fake.bound = thread;
+	ck_assert_ptr_eq(ml_walk_top(&abi, &walker, (uintptr_t)cframe), frame);
+	ck_assert_ptr_null(ml_walk_top_quick(&abi, &walker, (uintptr_t)cframe));
+	fake.current = fake.bound = NULL;
+	ck_assert_ptr_null(ml_walk_top(&abi, &walker, (uintptr_t)cframe));
+}
+END_TEST
+
 START_TEST(leaves_finished_threads_alone)
 {
 	uintptr_t cframe[2];
@@ -563,6 +640,8 @@ int main(void)
 	tcase_add_loop_test(tcase, knows_frames_that_have_not_begun, FAKE_OLDEST, FAKE_NEWEST + 1);
 	tcase_add_loop_test(tcase, tells_shims_and_bad_frames, FAKE_OLDEST, FAKE_NEWEST + 1);
 	tcase_add_loop_test(tcase, picks_the_threads_own_state, FAKE_OLDEST, FAKE_NEWEST + 1);
+	tcase_add_loop_test(tcase, reads_the_current_state_without_a_call, FAKE_OLDEST, FAKE_NEWEST + 1);
+	tcase_add_loop_test(tcase, takes_no_variable_that_may_be_another, FAKE_OLDEST, FAKE_NEWEST + 1);
 	tcase_add_loop_test(tcase, leaves_finished_threads_alone, FAKE_OLDEST, FAKE_NEWEST + 1);
 	tcase_add_loop_test(tcase, proves_frames_on_the_data_stack, first_with_data_stack, FAKE_NEWEST + 1);
 	tcase_add_loop_test(tcase, proves_generators, first_with_data_stack, FAKE_NEWEST + 1);
