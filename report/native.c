@@ -204,31 +204,38 @@ static int compare_modules(const void *left, const void *right)
 	return order ? order : strcmp(a->name, b->name);
 }
 
-static void add_module(struct ml_module_amount *modules, size_t *n, const char *name, const struct ml_amount *amount)
+static int compare_names(const void *left, const void *right)
 {
-	size_t i;
+	const struct ml_module_amount *a = left, *b = right;
 
-	if (!amount->live_bytes && !amount->live_blocks && !amount->peak_bytes && !amount->allocated_bytes &&
-	    !amount->allocations)
-		return;
-	for (i = 0; i < *n && strcmp(modules[i].name, name); i++)
-		continue;
-	if (i == *n)
-		modules[(*n)++] = (struct ml_module_amount){.name = name};
-	add_amount(&modules[i].amount, amount);
+	return strcmp(a->name, b->name);
+}
+
+static bool allocated_nothing(const struct ml_amount *a)
+{
+	return !a->live_bytes && !a->live_blocks && !a->peak_bytes && !a->allocated_bytes && !a->allocations;
 }
 
 struct ml_module_amount *ml_natives_by_module(const struct ml_natives *s, const struct ml_native *items, size_t n,
 					      const struct ml_amount *python, size_t *modules_n)
 {
-	struct ml_module_amount *modules = ml_memory_get(s->objects.n + 1, sizeof(*modules));
-	size_t i;
+	struct ml_module_amount *modules = ml_memory_get(n + 1, sizeof(*modules));
+	size_t i, from, to = 0;
 
-	*modules_n = 0;
-	add_module(modules, modules_n, "python", python);
+	modules[n] = (struct ml_module_amount){"python", *python};
 	for (i = 0; i < n; i++)
-		add_module(modules, modules_n, s->objects.objects[items[i].object].name, &items[i].amount);
-	qsort(modules, *modules_n, sizeof(*modules), compare_modules);
+		modules[i] = (struct ml_module_amount){s->objects.objects[items[i].object].name, items[i].amount};
+	qsort(modules, n + 1, sizeof(*modules), compare_names);
+	for (from = 0; from <= n; from++) {
+		if (allocated_nothing(&modules[from].amount))
+			continue;
+		if (to && !strcmp(modules[to - 1].name, modules[from].name))
+			add_amount(&modules[to - 1].amount, &modules[from].amount);
+		else
+			modules[to++] = modules[from];
+	}
+	qsort(modules, to, sizeof(*modules), compare_modules);
+	*modules_n = to;
 	return modules;
 }
 

@@ -12,6 +12,9 @@
 
 #define NONE UINT32_MAX
 
+/* As many modules as one recorder defines; more are taken for the unknown one. */
+#define OBJECTS_MAX 16384u
+
 /* Modules that are looked at for one address: no honest trace has more of them around it. */
 #define LOOKS_MAX 64u
 
@@ -95,7 +98,8 @@ static uint32_t add(struct ml_objects *o, char *path, const uint8_t *build_id, u
 {
 	struct ml_object *object;
 
-	o->objects = ml_memory_resize(o->objects, o->n + 1, sizeof(*o->objects));
+	if (!(o->n & (o->n - 1)))
+		o->objects = ml_memory_resize(o->objects, o->n ? o->n * 2 : 1, sizeof(*o->objects));
 	object = &o->objects[o->n];
 	*object = (struct ml_object){
 		.path = path,
@@ -123,6 +127,10 @@ static uint32_t intern(struct ml_objects *o, const struct ml_module *m)
 			free(path);
 			return i;
 		}
+	}
+	if (o->n == OBJECTS_MAX) {
+		free(path);
+		return 0;
 	}
 	return add(o, path, m->build_id, m->build_id_bytes);
 }

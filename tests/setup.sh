@@ -40,6 +40,7 @@ if [ "$task" = check ]; then
 	need 'pkg-config --exists check' check
 	need "$python -c 'import pytest'" python3-pytest
 	want "$python -c 'import xdist'" python3-pytest-xdist
+	want 'command -v xz' xz-utils
 	want 'command -v shellcheck' shellcheck
 	want 'command -v valgrind' valgrind
 	want 'command -v clang-format' clang-format

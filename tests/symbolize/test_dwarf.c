@@ -333,6 +333,35 @@ START_TEST(test_debug_file_by_build_id)
 }
 END_TEST
 
+/* From a server, here a folder in its layout, but only for those who name one. */
+START_TEST(test_debuginfod)
+{
+	struct build_id id = build_id_of(OBJECT);
+	char *copy = path_of("served.so"), hex[2 * sizeof(id.bytes) + 1], url[160];
+	struct ml_dwarf *d;
+	size_t i;
+
+	if (!dlopen("libdebuginfod.so.1", RTLD_NOW | RTLD_LOCAL)) {
+		printf("# SKIP test_debuginfod: libdebuginfod is not installed\n");
+		return;
+	}
+	for (i = 0; i < id.n; i++)
+		sprintf(hex + 2 * i, "%02x", id.bytes[i]);
+	shell("mkdir -p %s/server/buildid/%s", folder, hex);
+	shell("objcopy --only-keep-debug %s %s/server/buildid/%s/debuginfo", OBJECT, folder, hex);
+	shell("strip --strip-all -o %s %s", copy, OBJECT);
+	d = open_it(copy, "/nonexistent");
+	check_call(d, OBJECT, "calls_static", false, NULL);
+	ml_dwarf_close(d);
+	snprintf(url, sizeof(url), "file://%s/server", folder);
+	setenv("DEBUGINFOD_URLS", url, 1);
+	setenv("DEBUGINFOD_CACHE_PATH", path_of("served"), 1);
+	check_dwarf(open_it(copy, "/nonexistent"), OBJECT);
+	unlink(copy);
+	check_dwarf(open_it(copy, "/nonexistent"), OBJECT);
+}
+END_TEST
+
 START_TEST(test_problems)
 {
 	const struct build_id id = build_id_of(OBJECT), none = {.n = 0};
@@ -447,6 +476,7 @@ int main(void)
 	tcase_add_test(tests, test_mini_debug_info);
 	tcase_add_test(tests, test_debug_link);
 	tcase_add_test(tests, test_debug_file_by_build_id);
+	tcase_add_test(tests, test_debuginfod);
 	tcase_add_test(tests, test_problems);
 	tcase_add_test(tests, test_any_address);
 	tcase_add_test(tests, test_cut_off);
