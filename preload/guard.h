@@ -9,6 +9,7 @@
 #define ML_PRELOAD_GUARD_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -45,6 +46,13 @@ struct ml_wiped {
 };
 
 extern struct ml_wiped *ml_wiped ML_HIDDEN;
+
+/*
+ * Nothing is recorded, and what comes frequently need not look whether that has changed: malloc and free go straight to
+ * the real ones, which the hook that set this has found. Set in a process without CPython, where the hooks that are
+ * rare look for it (the loader itself calls calloc for each object that it loads), and where recording is off for good.
+ */
+extern _Atomic bool ml_asleep ML_HIDDEN;
 
 /* A thread's gate before it has a ring. Generations start behind it. */
 #define ML_GATE_NONE 1u

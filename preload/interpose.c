@@ -48,41 +48,59 @@ void free_aligned_sized(void *block, size_t alignment, size_t bytes);
 	X(void, _exit, (int))                                                                                          \
 	X(void, _Exit, (int))
 
+static void *first_malloc(size_t bytes);
+static void first_free(void *block);
+
+/* Two can be called before they are found: nothing is asked for their sake in what is called most. */
 static struct {
 #define X(result, name, parameters) result(*name) parameters;
 	REAL_LIST(X)
 #undef X
-} real;
+} real = {.malloc = first_malloc, .free = first_free};
 
-/* malloc is stored last: where it is there, all are. */
+static _Atomic bool found; /* all of them */
+
 static __attribute__((noinline, cold)) void resolve(void)
 {
-	void *first = ml_symbols_next("malloc");
-
-#define X(result, name, parameters)                                                                                    \
-	if (__builtin_strcmp(#name, "malloc"))                                                                         \
-		*(void **)&real.name = ml_symbols_next(#name);
+#define X(result, name, parameters) __atomic_store_n((void **)&real.name, ml_symbols_next(#name), __ATOMIC_RELAXED);
 	REAL_LIST(X)
 #undef X
-	__atomic_store_n((void **)&real.malloc, first, __ATOMIC_RELEASE);
+	atomic_store_explicit(&found, true, memory_order_release);
 }
 
 static inline void ready(void)
 {
-	if (__builtin_expect(!__atomic_load_n((void **)&real.malloc, __ATOMIC_ACQUIRE), 0))
+	if (__builtin_expect(!atomic_load_explicit(&found, memory_order_acquire), 0))
 		resolve();
 }
 
-/* The guard of a C hook. */
-static inline struct ml_thread *enter(const void *caller)
+static void *first_malloc(size_t bytes)
 {
-	struct ml_thread *t;
+	resolve();
+	return real.malloc(bytes);
+}
 
-	ready();
-	t = ml_enter(caller);
+static void first_free(void *block)
+{
+	resolve();
+	real.free(block);
+}
+
+/* The guard of malloc and free. */
+static inline struct ml_thread *enter_found(const void *caller)
+{
+	struct ml_thread *t = ml_enter(caller);
+
 	if (t && __builtin_expect(!atomic_load_explicit(&ml_pymem_settled, memory_order_relaxed), 0))
 		ml_pymem_check(t, caller);
 	return t;
+}
+
+/* The guard of another C hook. */
+static inline struct ml_thread *enter(const void *caller)
+{
+	ready();
+	return enter_found(caller);
 }
 
 static inline void *allocated(struct ml_thread *t, void *block, size_t bytes, const void *caller)
@@ -104,11 +122,22 @@ static size_t whole_pages(size_t bytes)
 	return (bytes + page - 1) / page * page;
 }
 
+static inline bool is_asleep(void)
+{
+	return __builtin_expect(atomic_load_explicit(&ml_asleep, memory_order_relaxed), 1);
+}
+
+/* A function of its own, as free_awake(), so that malloc saves no registers where it is asleep. */
+static __attribute__((noinline)) void *malloc_awake(size_t bytes, const void *caller)
+{
+	struct ml_thread *t = enter_found(caller);
+
+	return allocated(t, real.malloc(bytes), bytes, caller);
+}
+
 EXPORT void *malloc(size_t bytes)
 {
-	struct ml_thread *t = enter(CALLER);
-
-	return allocated(t, real.malloc(bytes), bytes, CALLER);
+	return is_asleep() ? real.malloc(bytes) : malloc_awake(bytes, CALLER);
 }
 
 EXPORT void *calloc(size_t count, size_t bytes)
@@ -225,13 +254,21 @@ static inline void freed(struct ml_thread *t, const void *outer)
 		ml_leave(t);
 }
 
-EXPORT void free(void *block)
+static __attribute__((noinline)) void free_awake(void *block, const void *caller)
 {
-	struct ml_thread *t = enter(CALLER);
-	const void *outer = freeing(t, block, CALLER);
+	struct ml_thread *t = enter_found(caller);
+	const void *outer = freeing(t, block, caller);
 
 	real.free(block);
 	freed(t, outer);
+}
+
+EXPORT void free(void *block)
+{
+	if (is_asleep())
+		real.free(block);
+	else
+		free_awake(block, CALLER);
 }
 
 /* Where there is no other, free() does. */

@@ -15,8 +15,9 @@
 #include "preload/text.h"
 #include "preload/tree.h"
 
-/* Hooks between two looks at the loader, in a dormant process: 1, 2, 4 … of a thread, up to this. */
-#define DORMANT_PERIOD 1024u
+/* Hooks between two looks at the loader, in a dormant process: 1, 2, 4 … of a thread, up to this. Asleep, malloc and
+   free are not among them. */
+#define DORMANT_PERIOD 16u
 
 struct ml_process ml_process;
 
@@ -25,6 +26,8 @@ __thread struct ml_thread ml_thread __attribute__((tls_model("initial-exec"))) =
 /* Before there is a page that forks wipe: nothing is recorded. */
 static struct ml_wiped never;
 struct ml_wiped *ml_wiped = &never;
+
+_Atomic bool ml_asleep;
 
 static _Atomic bool asking_loader; /* held by the thread that walks the loader's list */
 static _Atomic bool finalized;
@@ -169,6 +172,7 @@ static void open_gate(void)
 		ml_process.generation = ML_GATE_NONE;
 	atomic_store(&ml_wiped->alive, 1); /* before the state is one in which a thread would take itself for a child */
 	set_state(ML_EARLY);
+	atomic_store(&ml_asleep, false);
 	atomic_store(&ml_wiped->gate, ++ml_process.generation);
 }
 
@@ -279,6 +283,8 @@ static void poll_dormant(struct ml_thread *t)
 	if (!atomic_exchange(&asking_loader, true)) {
 		if (ml_symbols_changed(&ml_process.loader_seen))
 			look_for_python(t);
+		/* Not while CPython is being loaded. */
+		atomic_store(&ml_asleep, state() == ML_DORMANT && ml_process.loader_seen);
 		atomic_store(&asking_loader, false);
 	}
 	t->countdown = t->period;
@@ -329,6 +335,7 @@ static struct ml_thread *enter_new(struct ml_thread *t)
 		become_child();
 	switch (state()) {
 	case ML_INERT:
+		atomic_store(&ml_asleep, true);
 		t->countdown = UINT32_MAX;
 		return NULL;
 	case ML_DORMANT:
