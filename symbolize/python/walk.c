@@ -130,11 +130,11 @@ static const uintptr_t *first_in_chunk(const struct chunk *chunk)
 
 /*
  * In use is a chunk from its start without a gap, so that its frames can be told one after the other, without a look at
- * the address in question. Bit: a live frame starts at this word of ml_walk_ml_walk_seen.chunk's data.
+ * the address in question. Bit: a live frame starts at this word of ml_walk_seen.chunk's data.
  */
 static __thread __attribute__((tls_model("initial-exec"))) uint64_t starts[CHUNK_WORDS / 64];
 
-__thread struct ml_walk_seen ml_walk_seen;
+__thread struct ml_walk_seen ml_walk_seen __attribute__((tls_model("initial-exec")));
 
 static void see_chunk(const struct ml_abi *abi, const struct chunk *chunk, const uintptr_t *end)
 {
