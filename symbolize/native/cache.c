@@ -1,7 +1,7 @@
 /*
- * The file is text: a head line; for each address a line "@HEX" and for each of its frames "LINE TAB FUNCTION TAB FILE",
- * innermost first; and "end" as the last line, without which the file is not whole. In names, control characters and
- * backslashes are "\HH". What is not known is empty, or line 0.
+ * The file is text: a head line; for each address a line "@HEX", and for each of its frames, innermost first, a line
+ * "LINE TAB FUNCTION TAB FILE"; and "end" as the last line, without which the file is not whole. In names, control
+ * characters and backslashes are "\HH". What is not known is empty, or line 0.
  */
 #include "symbolize/native/cache.h"
 

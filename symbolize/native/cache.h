@@ -17,7 +17,7 @@
 
 struct ml_cache;
 
-/* "memline" in XDG_CACHE_HOME, or in ~/.cache, made if it is not there; the caller frees it. NULL: there can be none. */
+/* "memline" in XDG_CACHE_HOME or in ~/.cache, made if it isn't there; the caller frees it. NULL: there can be none. */
 char *ml_cache_directory(void);
 
 /* Reads what there is of an object; NULL where there is no memory. */

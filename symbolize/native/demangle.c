@@ -1,6 +1,6 @@
 /*
- * By libiberty, linked statically: it knows both codings of Rust besides the one of C++, which __cxa_demangle of the C++
- * runtime does not, and a report does not depend on what can be opened where it is made.
+ * By libiberty, linked statically: it knows both codings of Rust besides the one of C++, which the C++ runtime's
+ * __cxa_demangle does not, and a report does not depend on what can be opened where it is made.
  */
 #include "symbolize/native/demangle.h"
 

@@ -8,8 +8,8 @@
 bool ml_demangle_can(const char *name);
 
 /*
- * A C++ name with its parameters ("a::f(int)"), a Rust name without its hash; what is neither as it is. The caller frees
- * it; NULL: no memory.
+ * A C++ name with its parameters ("a::f(int)"), a Rust name without its hash; what is neither as it is. The caller
+ * frees it; NULL: no memory.
  */
 char *ml_demangle(const char *name);
 
