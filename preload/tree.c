@@ -20,7 +20,7 @@
 /*
  * Open addressing over nodes, at most half full: each slot has a node's number and its hash, so that mostly no other
  * node is looked at than the one that is looked for. Read without the lock: a slot is stored after its node, a larger
- * table replaces this one only when it is complete, and this one stays where it is.
+ * table replaces this one only when it is complete, and this one stays where it is, empty.
  */
 struct index {
 	uint32_t mask;
@@ -113,16 +113,21 @@ static void add_slot(struct index *ix, uint64_t slot)
 	atomic_store_explicit(&ix->slots[i & ix->mask], slot, memory_order_release);
 }
 
+#define INDEX_BYTES(slots) (sizeof(struct index) + (slots) * sizeof(uint64_t))
+
 static struct index *new_index(uint32_t slots)
 {
-	struct index *ix = ml_sys_pages(sizeof *ix + slots * sizeof *ix->slots);
+	struct index *ix = ml_sys_pages(INDEX_BYTES(slots));
 
-	if (ix)
-		ix->mask = slots - 1;
+	if (!ix)
+		return NULL;
+	ml_sys_populate(ix, INDEX_BYTES(slots));
+	ix->mask = slots - 1;
 	return ix;
 }
 
-/* Twice the room where the index is half full. False: no memory for it. */
+/* Twice the room where the index is half full. False: no memory for it. Who still reads the old one finds nothing there
+   and looks again under the lock. */
 static bool grow_index(void)
 {
 	struct index *old = atomic_load_explicit(&tree.index, memory_order_relaxed), *ix;
@@ -139,6 +144,7 @@ static bool grow_index(void)
 			add_slot(ix, slot);
 	}
 	atomic_store_explicit(&tree.index, ix, memory_order_release);
+	ml_sys_empty(old, INDEX_BYTES(old->mask + 1));
 	return true;
 }
 
@@ -154,6 +160,7 @@ static uint32_t add_node(uint32_t parent, uint32_t subject, uint64_t place)
 			ml_file_map(ML_EXTENT_NODES, chunk * ML_NODES_PER_EXTENT, ML_NODES_PER_EXTENT * sizeof *n);
 		if (!tree.chunks[chunk])
 			return 0;
+		ml_sys_populate(tree.chunks[chunk], ML_NODES_PER_EXTENT * sizeof *n);
 	}
 	n = node_at(id);
 	n->parent = parent;
@@ -357,6 +364,7 @@ static bool grow_seen(void)
 			set_slot(slot_of(s, from->code), from->code, from->fingerprint, from->id - 1);
 	}
 	atomic_store_explicit(&tree.codes, s, memory_order_release);
+	ml_sys_empty(old, sizeof *old + (old->mask + (uint64_t)1) * sizeof *old->slots);
 	return true;
 }
 
