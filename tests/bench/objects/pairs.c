@@ -2,6 +2,7 @@
 #include "tests/bench/pairs.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <time.h>
@@ -11,6 +12,8 @@
 struct work {
 	int depth;
 	long pairs;
+	int number;            /* of the thread */
+	pthread_barrier_t *go; /* all of them begin at once */
 };
 
 /* Keeps the compiler from dropping what it is given, and from turning a call before it into a jump. */
@@ -37,10 +40,28 @@ __attribute__((noinline)) static void descend(int depth, long pairs)
 	keep(&depth);
 }
 
+/* Threads that share a processor would not get into each other's way. */
+static void move_to_processor(int number)
+{
+	cpu_set_t allowed, one;
+	int at;
+
+	if (sched_getaffinity(0, sizeof allowed, &allowed))
+		return;
+	number %= CPU_COUNT(&allowed);
+	for (at = 0; !CPU_ISSET(at, &allowed) || number--; at++)
+		;
+	CPU_ZERO(&one);
+	CPU_SET(at, &one);
+	sched_setaffinity(0, sizeof one, &one);
+}
+
 static void *run(void *argument)
 {
 	struct work *work = argument;
 
+	move_to_processor(work->number);
+	pthread_barrier_wait(work->go);
 	descend(work->depth, work->pairs);
 	return NULL;
 }
@@ -55,16 +76,20 @@ static double processor_ns(void)
 
 double bench_pairs(int threads, int depth, long pairs)
 {
-	struct work work = {depth, pairs};
+	struct work work[MOST_THREADS];
 	pthread_t thread[MOST_THREADS];
+	pthread_barrier_t go;
 	double began = processor_ns();
-	int made = 0;
 
-	while (made < threads && made < MOST_THREADS && !pthread_create(&thread[made], NULL, run, &work))
-		made++;
-	for (int i = 0; i < made; i++)
-		pthread_join(thread[i], NULL);
-	if (made < threads)
+	if (threads < 1 || threads > MOST_THREADS || pthread_barrier_init(&go, NULL, (unsigned)threads))
 		return -1;
+	for (int i = 0; i < threads; i++) {
+		work[i] = (struct work){depth, pairs, i, &go};
+		if (pthread_create(&thread[i], NULL, run, &work[i]))
+			exit(EXIT_FAILURE); /* those that are there wait for it */
+	}
+	for (int i = 0; i < threads; i++)
+		pthread_join(thread[i], NULL);
+	pthread_barrier_destroy(&go);
 	return (processor_ns() - began) / ((double)threads * (double)(pairs ? pairs : 1));
 }
