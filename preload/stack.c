@@ -121,18 +121,25 @@ static inline bool is_recent(const struct ml_recent *r, uint32_t parent, uint32_
 	return r->place == place && r->parent == parent && r->subject == subject && r->node;
 }
 
+static __attribute__((noinline)) uint32_t ask_python_node(struct ml_recent *r, uint32_t parent, uint32_t subject,
+							  uint64_t place, const struct ml_link *l, uintptr_t instr)
+{
+	uint64_t offset = (uint64_t)ml_frame_place(abi(), l->code, instr);
+
+	*r = (struct ml_recent){place, parent, subject, ml_tree_node(parent, subject, offset), 0};
+	return r->node;
+}
+
 /* The node of a frame of Python code under parent. */
-static uint32_t python_node(const struct ml_stack *s, uint32_t parent, const struct ml_link *l, uintptr_t instr)
+static inline uint32_t python_node(const struct ml_stack *s, uint32_t parent, const struct ml_link *l, uintptr_t instr)
 {
 	uint32_t subject = ML_SUBJECT(ML_NODE_PYTHON, l->known - 1);
 	uint64_t place = abi()->is.instr_unit ? instr : instr - (uintptr_t)l->code;
 	struct ml_recent *r = recent(s, parent, subject, place);
 
-	if (!is_recent(r, parent, subject, place)) {
-		uint64_t offset = (uint64_t)ml_frame_place(abi(), l->code, instr);
-		*r = (struct ml_recent){place, parent, subject, ml_tree_node(parent, subject, offset), 0};
-	}
-	return r->node;
+	if (__builtin_expect(is_recent(r, parent, subject, place), 1))
+		return r->node;
+	return ask_python_node(r, parent, subject, place, l, instr);
 }
 
 /*
@@ -335,9 +342,12 @@ static inline uint32_t compare_from(struct ml_stack *s, uint32_t index)
 
 	if (abi()->is.instr_unit)
 		return compare(s, index, last, false);
-	if (!last && same_position(s, index, true) && same_below(s, index))
+	if (last || !same_below(s, index))
+		return compare(s, index, last, true);
+	if (same_position(s, index, true))
 		return index + 1;
-	return compare(s, index, last, true);
+	read_link(s, index, s->spots[index].frame);
+	return index;
 }
 
 /* The node of the stack whose innermost frame is top, whatever has happened since the last event. */
@@ -426,7 +436,7 @@ static inline void follow_modules(struct ml_stack *s)
 	s->modules_epoch = epoch;
 }
 
-static uint32_t caller_node(uint32_t parent, uintptr_t address)
+static __attribute__((noinline)) uint32_t ask_caller_node(struct ml_recent *r, uint32_t parent, uintptr_t address)
 {
 	uint64_t offset;
 	uint32_t module = ml_modules_find(&ml_process.modules, address, &offset);
@@ -437,7 +447,9 @@ static uint32_t caller_node(uint32_t parent, uintptr_t address)
 		module = 0;
 		offset = address;
 	}
-	return ml_tree_node(parent, ML_SUBJECT(ML_NODE_NATIVE, module), offset);
+	*r = (struct ml_recent){address, parent, ML_SUBJECT(ML_NODE_NATIVE, 0),
+				ml_tree_node(parent, ML_SUBJECT(ML_NODE_NATIVE, module), offset), 0};
+	return r->node;
 }
 
 uint32_t ml_stack_caller(struct ml_stack *s, uint32_t parent, const void *caller)
@@ -448,9 +460,9 @@ uint32_t ml_stack_caller(struct ml_stack *s, uint32_t parent, const void *caller
 
 	follow_modules(s);
 	r = recent(s, parent, subject, address);
-	if (!is_recent(r, parent, subject, address))
-		*r = (struct ml_recent){address, parent, subject, caller_node(parent, address), 0};
-	return r->node;
+	if (__builtin_expect(is_recent(r, parent, subject, address), 1))
+		return r->node;
+	return ask_caller_node(r, parent, address);
 }
 
 bool ml_stack_prepare(struct ml_stack *s)
