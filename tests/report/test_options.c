@@ -12,7 +12,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
 	(void)text;
 	if (key != ARGP_KEY_INIT)
 		return ARGP_ERR_UNKNOWN;
-	state->child_inputs[0] = state->child_inputs[1] = state->child_inputs[2] = state->input;
+	state->child_inputs[0] = state->child_inputs[1] = state->input;
+	state->child_inputs[2] = state->child_inputs[3] = state->input;
 	return 0;
 }
 
@@ -23,6 +24,7 @@ static void read_words(struct ml_options *o, const char *words)
 		{&ml_options_select_argp, 0, NULL, 0},
 		{&ml_options_json_argp, 0, NULL, 0},
 		{&ml_options_report_argp, 0, NULL, 0},
+		{&ml_options_native_argp, 0, NULL, 0},
 		{0},
 	};
 	static const struct argp argp = {.parser = parse, .children = children};
@@ -48,9 +50,24 @@ START_TEST(test_defaults)
 	ck_assert_uint_eq(o.fold.to_ns, UINT64_MAX);
 	ck_assert_uint_eq(o.fold.tid, 0);
 	ck_assert(!o.fold.end_last && !o.all && !o.json && !o.merge && !o.wide);
+	ck_assert_ptr_null(o.objects.sysroot);
+	ck_assert_ptr_null(o.objects.debug_directory);
+	ck_assert(o.objects.cache);
 	ck_assert_uint_eq(o.top, 0);
 	ck_assert_int_eq(o.precision, 1);
 	ck_assert(ml_options_takes(&o, "anything"));
+	ml_options_free(&o);
+}
+END_TEST
+
+START_TEST(test_native)
+{
+	struct ml_options o;
+
+	read_words(&o, "--sysroot=/srv/root --debug-dir /srv/debug --no-cache");
+	ck_assert_str_eq(o.objects.sysroot, "/srv/root");
+	ck_assert_str_eq(o.objects.debug_directory, "/srv/debug");
+	ck_assert(!o.objects.cache);
 	ml_options_free(&o);
 }
 END_TEST
@@ -124,6 +141,7 @@ int main(void)
 	int failed;
 
 	tcase_add_test(tests, test_defaults);
+	tcase_add_test(tests, test_native);
 	tcase_add_test(tests, test_values);
 	tcase_add_loop_test(tests, test_usage, 0, (int)(sizeof(wrong) / sizeof(wrong[0])));
 	tcase_add_test(tests, test_number);
