@@ -1,6 +1,5 @@
 #include "report/blocks.h"
 
-#include <stdlib.h>
 #include <sys/random.h>
 
 #include "report/memory.h"
@@ -53,7 +52,7 @@ static void grow(const struct ml_blocks *b, struct ml_blocks_part *p)
 	for (size_t i = 0; i < room; i++)
 		if (old[i].there)
 			*find(p, old[i].address, hash(b, old[i].address)) = old[i];
-	free(old);
+	ml_memory_free_table(old, room, sizeof *old);
 }
 
 bool ml_blocks_put(struct ml_blocks *b, const struct ml_block *block, struct ml_block *old)
@@ -128,6 +127,6 @@ void ml_blocks_prefetch(const struct ml_blocks *b, uint64_t address)
 void ml_blocks_free(struct ml_blocks *b)
 {
 	for (size_t i = 0; i < sizeof b->part / sizeof *b->part; i++)
-		free(b->part[i].places);
+		ml_memory_free_table(b->part[i].places, b->part[i].room, sizeof *b->part[i].places);
 	*b = (struct ml_blocks){0};
 }

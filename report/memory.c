@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 /* As x86-64 has them, and aarch64 with pages of 4 KiB. */
 #define HUGE_PAGE ((size_t)2 << 20)
@@ -23,16 +24,42 @@ void *ml_memory_get(size_t count, size_t size)
 	return checked(calloc(count ? count : 1, size ? size : 1));
 }
 
+/* Bytes of a table that is mapped; 0: it is too small for that. */
+static size_t mapped_bytes(size_t count, size_t size)
+{
+	size_t bytes, page = (size_t)sysconf(_SC_PAGESIZE);
+
+	if (__builtin_mul_overflow(count, size, &bytes) || bytes > SIZE_MAX - 2 * HUGE_PAGE)
+		checked(NULL);
+	return bytes < HUGE_PAGE ? 0 : (bytes + page - 1) / page * page;
+}
+
 void *ml_memory_get_table(size_t count, size_t size)
 {
-	size_t bytes;
-	void *table;
+	size_t bytes = mapped_bytes(count, size), before;
+	char *start;
 
-	if (__builtin_mul_overflow(count, size, &bytes) || bytes < HUGE_PAGE)
+	if (!bytes)
 		return ml_memory_get(count, size);
-	table = checked(aligned_alloc(HUGE_PAGE, (bytes + HUGE_PAGE - 1) & ~(size_t)(HUGE_PAGE - 1)));
-	madvise(table, bytes & ~(size_t)(HUGE_PAGE - 1), MADV_HUGEPAGE); /* a wish: its answer makes no difference */
-	return memset(table, 0, bytes);
+	start = mmap(NULL, bytes + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (start == MAP_FAILED)
+		checked(NULL);
+	before = -(uintptr_t)start % HUGE_PAGE;
+	if (before)
+		munmap(start, before);
+	munmap(start + before + bytes, HUGE_PAGE - before);
+	madvise(start + before, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* a wish, whatever it answers */
+	return start + before;
+}
+
+void ml_memory_free_table(void *table, size_t count, size_t size)
+{
+	size_t bytes = table ? mapped_bytes(count, size) : 0;
+
+	if (bytes)
+		munmap(table, bytes);
+	else
+		free(table);
 }
 
 void *ml_memory_resize(void *old, size_t count, size_t size)

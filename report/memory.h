@@ -1,6 +1,6 @@
 /*
  * Memory of the offline half. Running out of it ends the command with one line on stderr and status 1: a report cannot
- * be half right. Everything here is released with free().
+ * be half right. Everything here but tables is released with free().
  */
 #ifndef ML_REPORT_MEMORY_H
 #define ML_REPORT_MEMORY_H
@@ -10,8 +10,10 @@
 /* Zeroed room for count items of the given size. Never NULL, also for none. */
 void *ml_memory_get(size_t count, size_t size);
 
-/* The same for a table that is looked into at random: in huge pages, where the system has them for those who ask. */
+/* The same for a table that is looked into at random: in huge pages, where the system has them for those who ask. What
+   is released with ml_memory_free_table() is the system's again, so that a table that grows leaves nothing behind. */
 void *ml_memory_get_table(size_t count, size_t size);
+void ml_memory_free_table(void *table, size_t count, size_t size);
 
 /* As realloc for count items; what is added is not zeroed. */
 void *ml_memory_resize(void *old, size_t count, size_t size);
