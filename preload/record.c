@@ -97,7 +97,7 @@ static inline __attribute__((always_inline)) void record_alloc(struct ml_thread 
 	uint8_t *at = begin_record(t, python);
 
 	if (at)
-		at = ml_put_alloc(at, t->ring->coder, domain, node, number(block), bytes);
+		at = ml_put_alloc(at, &t->ring->coder, domain, node, number(block), bytes);
 	commit(t, at);
 }
 
@@ -119,7 +119,7 @@ static inline __attribute__((always_inline)) void record_free(struct ml_thread *
 	uint8_t *at = begin_record(t, python);
 
 	if (at)
-		at = ml_put_free(at, t->ring->coder, code, domain, node, number(block));
+		at = ml_put_free(at, &t->ring->coder, code, domain, node, number(block));
 	commit(t, at);
 }
 
@@ -180,7 +180,7 @@ void ml_record_realloc_end(struct ml_thread *t, enum ml_outcome outcome, const v
 	uint8_t *at = begin_bare(t);
 
 	if (at)
-		at = ml_put_realloc_end(at, t->ring->coder, outcome, number(block), bytes);
+		at = ml_put_realloc_end(at, &t->ring->coder, outcome, number(block), bytes);
 	commit(t, at);
 }
 
@@ -191,7 +191,7 @@ void ml_record_map(struct ml_thread *t, int brk, const void *start, uint64_t byt
 	uint8_t *at = begin_record(t, python);
 
 	if (at) {
-		at = ml_put_range(at, t->ring->coder, ML_RECORD_MAP | (brk ? ML_REC_BREAK : 0), node, number(start),
+		at = ml_put_range(at, &t->ring->coder, ML_RECORD_MAP | (brk ? ML_REC_BREAK : 0), node, number(start),
 				  bytes);
 		at = ml_put_varint(at, (unsigned)prot);
 		at = ml_put_varint(at, (unsigned)flags);
@@ -205,7 +205,7 @@ void ml_record_unmap_begin(struct ml_thread *t, int brk, const void *start, uint
 	uint8_t *at = begin_record(t, python);
 
 	if (at)
-		at = ml_put_range(at, t->ring->coder, ML_RECORD_UNMAP_BEGIN | (brk ? ML_REC_BREAK : 0), node,
+		at = ml_put_range(at, &t->ring->coder, ML_RECORD_UNMAP_BEGIN | (brk ? ML_REC_BREAK : 0), node,
 				  number(start), bytes);
 	commit(t, at);
 }
@@ -215,7 +215,7 @@ void ml_record_unmap_end(struct ml_thread *t, enum ml_outcome outcome)
 	uint8_t *at = begin_bare(t);
 
 	if (at)
-		at = ml_put_range_end(at, t->ring->coder, ML_RECORD_UNMAP_END, outcome, 0, 0);
+		at = ml_put_range_end(at, &t->ring->coder, ML_RECORD_UNMAP_END, outcome, 0, 0);
 	commit(t, at);
 }
 
@@ -225,7 +225,7 @@ void ml_record_remap_begin(struct ml_thread *t, const void *start, uint64_t byte
 	uint8_t *at = begin_record(t, python);
 
 	if (at) {
-		at = ml_put_range(at, t->ring->coder, ML_RECORD_REMAP_BEGIN, node, number(start), bytes);
+		at = ml_put_range(at, &t->ring->coder, ML_RECORD_REMAP_BEGIN, node, number(start), bytes);
 		at = ml_put_varint(at, (unsigned)flags);
 	}
 	commit(t, at);
@@ -236,7 +236,7 @@ void ml_record_remap_end(struct ml_thread *t, enum ml_outcome outcome, const voi
 	uint8_t *at = begin_bare(t);
 
 	if (at)
-		at = ml_put_range_end(at, t->ring->coder, ML_RECORD_REMAP_END, outcome, number(start), bytes);
+		at = ml_put_range_end(at, &t->ring->coder, ML_RECORD_REMAP_END, outcome, number(start), bytes);
 	commit(t, at);
 }
 
@@ -246,7 +246,7 @@ void ml_record_protect(struct ml_thread *t, const void *start, uint64_t bytes, i
 	uint8_t *at = begin_record(t, python);
 
 	if (at) {
-		at = ml_put_range(at, t->ring->coder, ML_RECORD_PROTECT, node, number(start), bytes);
+		at = ml_put_range(at, &t->ring->coder, ML_RECORD_PROTECT, node, number(start), bytes);
 		at = ml_put_varint(at, (unsigned)prot);
 	}
 	commit(t, at);
@@ -257,6 +257,6 @@ void ml_record_arena(struct ml_thread *t, int released, const void *start, uint6
 	uint8_t *at = begin_bare(t);
 
 	if (at)
-		at = ml_put_arena(at, t->ring->coder, released, number(start), bytes);
+		at = ml_put_arena(at, &t->ring->coder, released, number(start), bytes);
 	commit(t, at);
 }

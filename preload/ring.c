@@ -44,12 +44,23 @@ static uint8_t *events_of(const struct ml_ring *r)
 	return (uint8_t *)(r->piece + 1);
 }
 
+/* A thread that records little makes its first piece without tables, which would cost it a page. */
+static void start_tables(struct ml_ring *r, uint32_t sequence)
+{
+	if (r->coder.tables)
+		__builtin_memset(r->coder.tables, 0, sizeof *r->coder.tables);
+	else if (sequence)
+		r->coder.tables = ml_sys_pages(sizeof *r->coder.tables);
+}
+
 /* An empty piece with the given number. It says anew what its records are coded against. */
 static void start_piece(struct ml_ring *r, uint32_t sequence)
 {
 	uint8_t *events = events_of(r);
 
-	__builtin_memset(r->coder, 0, sizeof *r->coder);
+	r->coder.address = 0;
+	r->coder.node = 0;
+	start_tables(r, sequence);
 	r->full = (uint8_t *)r->piece + r->bytes - HEADROOM;
 	r->state_base = ML_PIECE_STATE(sequence, 0) - (uint64_t)(uintptr_t)events;
 	r->first_turn = r->turn;
@@ -67,9 +78,7 @@ static bool own(struct ml_ring *r, int tid)
 	r->tid = tid;
 	r->countdown = 1;
 	r->ns = now_ns();
-	if (!r->coder)
-		r->coder = ml_sys_pages(sizeof *r->coder);
-	return r->coder && ml_stack_prepare(&r->stack);
+	return ml_stack_prepare(&r->stack);
 }
 
 static struct ml_ring *new_ring(int tid)
@@ -130,9 +139,9 @@ void ml_ring_reset(void)
 {
 	for (uint32_t i = 0; i < ring_count; i++) {
 		rings[i].piece = NULL;
-		if (rings[i].coder)
-			ml_sys_munmap(rings[i].coder, sizeof *rings[i].coder);
-		rings[i].coder = NULL;
+		if (rings[i].coder.tables)
+			ml_sys_munmap(rings[i].coder.tables, sizeof *rings[i].coder.tables);
+		rings[i].coder.tables = NULL;
 		ml_stack_forget(&rings[i].stack);
 	}
 	ring_count = 0;

@@ -19,7 +19,7 @@ struct ml_ring {
 	uint64_t state_base; /* piece->state of a piece whose newest record ends at address 0 */
 	struct ml_piece *piece;
 	uint32_t bytes; /* of the extent in which the piece is made */
-	struct ml_coder *coder;
+	struct ml_coder coder;
 	uint64_t turn;      /* in force in this ring */
 	uint32_t countdown; /* events until the clock is read again */
 	uint32_t id;

@@ -98,8 +98,8 @@ static inline __attribute__((always_inline)) bool same_position(const struct ml_
 	return ml_frame_instr(abi(), p->frame) == p->instr && ml_frame_code(abi(), p->frame) == s->links[index].code;
 }
 
-/* Whether what is known of the link's code is about the one that is there now. A version of 0: they have run out, or frees of code
-   are not seen. */
+/* Whether what is known of the link's code is about the one that is there now. A version of 0: they have run out, or
+   frees of code are not seen. */
 static inline bool knows_code(const struct ml_link *l)
 {
 	uint32_t version;

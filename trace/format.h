@@ -259,7 +259,7 @@ struct ml_piece {
  *   NODE       absent with ML_REC_SAME_NODE: as in the last record that had one; else zigzag of the difference to it
  *   ADDR       zigzag of (address >> 4) minus that of the last ADDR in the piece. The low four bits are those that a
  *              LOW record just before gave, or 0. Each ADDR goes into slot ML_SLOT(address >> 4) of a table, too.
- *   BLOCK      an ADDR that, with the SLOT flag, is one byte: the slot that holds it
+ *   BLOCK      an ADDR that, with the SLOT flag, is one byte: the slot that holds it. A writer need not use slots
  *   SIZE       absent with ML_REC_SAME_SIZE: as the last one that was recorded while the last node was this one, or
  *              another with the same ML_SIZE_OF(node); else varint
  *   bytes, prot, flags, turns, ns, pages, tid: varint
@@ -305,9 +305,11 @@ enum ml_record {
 #define ML_REC_OUTCOME(byte) ((enum ml_outcome)((byte) >> 4 & 3u))
 #define ML_REC_OTHER(byte) ((enum ml_other)((byte) >> 4))
 
-/* Tables of 256 entries. Freed addresses soon come back, and what a line allocates mostly has one size. */
+/* Freed addresses soon come back, and what a line allocates mostly has one size. Both tables fit one page. */
+#define ML_SLOTS 256u
 #define ML_SLOT(high) ((uint8_t)((high) ^ (high) >> 8))
-#define ML_SIZE_OF(node) ((uint8_t)(node))
+#define ML_SIZES 128u
+#define ML_SIZE_OF(node) ((node) % ML_SIZES)
 
 /* Who was asked. Only the outermost layer is recorded: an object that pymalloc takes from malloc is one OBJ block. */
 enum ml_domain {

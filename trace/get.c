@@ -71,7 +71,7 @@ static int get_address(struct ml_cursor *c, uint8_t low, struct ml_event *e)
 	c->coder.address += delta;
 	if (c->coder.address >> 60)
 		return 0;
-	c->coder.slots[ML_SLOT(c->coder.address)] = c->coder.address;
+	c->tables.slots[ML_SLOT(c->coder.address)] = c->coder.address;
 	e->address = c->coder.address << 4 | low;
 	return 1;
 }
@@ -84,14 +84,14 @@ static int get_block(struct ml_cursor *c, int has_slot, uint8_t low, struct ml_e
 		return get_address(c, low, e);
 	if (!get_byte(c, &slot))
 		return 0;
-	c->coder.address = c->coder.slots[slot];
+	c->coder.address = c->tables.slots[slot];
 	e->address = c->coder.address << 4 | low;
 	return 1;
 }
 
 static int get_size(struct ml_cursor *c, uint8_t head, struct ml_event *e)
 {
-	uint64_t *known = &c->coder.sizes[ML_SIZE_OF(c->coder.node)];
+	uint64_t *known = &c->tables.sizes[ML_SIZE_OF(c->coder.node)];
 
 	if (!(head & ML_REC_SAME_SIZE) && !get_varint(c, known))
 		return 0;

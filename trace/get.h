@@ -31,7 +31,8 @@ struct ml_event {
 struct ml_cursor {
 	const uint8_t *at;
 	const uint8_t *end;
-	struct ml_coder coder;
+	struct ml_coder coder; /* its tables are not used */
+	struct ml_tables tables;
 };
 
 /* Starts at the first record of a piece's events. */

@@ -8,12 +8,17 @@
 
 #include "trace/format.h"
 
-/* What the next record of a piece is coded against. All zero at the start of a piece. */
+/* Addresses by ML_SLOT(), shifted right by four as they are coded, and sizes by ML_SIZE_OF() their node. */
+struct ml_tables {
+	uint64_t slots[ML_SLOTS];
+	uint64_t sizes[ML_SIZES];
+};
+
+/* What the next record of a piece is coded against. All zero at the start of a piece, the tables too. */
 struct ml_coder {
-	uint64_t address; /* shifted right by four, as it is coded */
+	uint64_t address; /* shifted right by four */
 	uint32_t node;
-	uint64_t slots[256]; /* addresses, shifted, by ML_SLOT() */
-	uint64_t sizes[256]; /* by ML_SIZE_OF() the node */
+	struct ml_tables *tables; /* NULL: a writer that does without them for now, until the next piece */
 };
 
 static inline uint8_t *ml_put_varint(uint8_t *at, uint64_t value)
@@ -46,14 +51,21 @@ static inline uint8_t *ml_put_address(uint8_t *at, struct ml_coder *c, uint64_t 
 	uint64_t high = address >> 4;
 	at = ml_put_zigzag(at, (int64_t)(high - c->address));
 	c->address = high;
-	c->slots[ML_SLOT(high)] = high;
+	if (c->tables)
+		c->tables->slots[ML_SLOT(high)] = high;
 	return at;
 }
 
 /* Whether the address of a block is coded as a slot. */
 static inline int ml_has_slot(const struct ml_coder *c, uint64_t address)
 {
-	return c->slots[ML_SLOT(address >> 4)] == address >> 4;
+	return c->tables && c->tables->slots[ML_SLOT(address >> 4)] == address >> 4;
+}
+
+/* Whether a size is coded as that of the node. */
+static inline int ml_has_size(const struct ml_coder *c, uint32_t node, uint64_t size)
+{
+	return c->tables && c->tables->sizes[ML_SIZE_OF(node)] == size;
 }
 
 static inline uint8_t *ml_put_block(uint8_t *at, struct ml_coder *c, int has_slot, uint64_t address)
@@ -65,11 +77,12 @@ static inline uint8_t *ml_put_block(uint8_t *at, struct ml_coder *c, int has_slo
 	return at;
 }
 
-static inline uint8_t *ml_put_size(uint8_t *at, uint64_t *known, uint64_t size)
+static inline uint8_t *ml_put_size(uint8_t *at, struct ml_coder *c, int has_size, uint32_t node, uint64_t size)
 {
-	if (*known == size)
+	if (has_size)
 		return at;
-	*known = size;
+	if (c->tables)
+		c->tables->sizes[ML_SIZE_OF(node)] = size;
 	return ml_put_varint(at, size);
 }
 
@@ -90,15 +103,14 @@ static inline __attribute__((always_inline)) uint8_t *ml_put_alloc(uint8_t *at, 
 								   enum ml_domain domain, uint32_t node,
 								   uint64_t address, uint64_t size)
 {
-	int has_slot = ml_has_slot(c, address);
-	uint64_t *known = &c->sizes[ML_SIZE_OF(node)];
+	int has_slot = ml_has_slot(c, address), has_size = ml_has_size(c, node, size);
 	unsigned head = (has_slot ? ML_RECORD_ALLOC_SLOT : ML_RECORD_ALLOC) | (unsigned)domain << 4;
 	at = ml_put_low(at, address);
-	if (size == *known)
+	if (has_size)
 		head |= ML_REC_SAME_SIZE;
 	at = ml_put_head(at, c, head, node);
 	at = ml_put_block(at, c, has_slot, address);
-	return ml_put_size(at, known, size);
+	return ml_put_size(at, c, has_size, node, size);
 }
 
 /* FREE and REALLOC_BEGIN. */
@@ -117,16 +129,15 @@ static inline uint8_t *ml_put_realloc_end(uint8_t *at, struct ml_coder *c, enum 
 					  uint64_t size)
 {
 	unsigned head = ML_RECORD_REALLOC_END | (unsigned)outcome << 4;
-	uint64_t *known = &c->sizes[ML_SIZE_OF(c->node)];
-	int has_slot = ml_has_slot(c, address);
+	int has_slot = ml_has_slot(c, address), has_size = ml_has_size(c, c->node, size);
 	if (outcome != ML_OUTCOME_DONE) {
 		*at++ = (uint8_t)head;
 		return at;
 	}
 	at = ml_put_low(at, address);
-	*at++ = (uint8_t)(head | (has_slot ? ML_REC_END_SLOT : 0) | (size == *known ? ML_REC_SAME_SIZE : 0));
+	*at++ = (uint8_t)(head | (has_slot ? ML_REC_END_SLOT : 0) | (has_size ? ML_REC_SAME_SIZE : 0));
 	at = ml_put_block(at, c, has_slot, address);
-	return ml_put_size(at, known, size);
+	return ml_put_size(at, c, has_size, c->node, size);
 }
 
 /* MAP, UNMAP_BEGIN, REMAP_BEGIN, PROTECT: code with its flag, then what they have in common; the caller adds the rest

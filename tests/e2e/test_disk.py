@@ -7,9 +7,9 @@ import pytest
 from bare import PROGRAMS, counted, meta, run_both
 from support import BYTES, MIB, memline, record
 
-EVENTS = 300_000
+EVENTS = 600_000
 
-# Keeps its memory, so that the trace's numbers can be told; about 5 bytes an event.
+# Keeps its memory, so that the trace's numbers can be told; two to three bytes an event.
 MANY = f"""
 keep = []
 for _ in range({EVENTS}):

@@ -259,9 +259,14 @@ struct trace_event *trace_ring_events(struct trace_file *t, uint32_t ring, size_
 	struct list l = {NULL, 0, 0};
 	const struct ml_piece *newest = NULL;
 
-	for (size_t i = 0; i < t->extent_count; i++)
-		if (t->extents[i].kind == ML_EXTENT_RING && t->extents[i].id == ring)
-			newest = at(t, t->extents[i].offset, t->extents[i].length);
+	for (size_t i = 0; i < t->extent_count; i++) {
+		const struct ml_piece *p;
+		if (t->extents[i].kind != ML_EXTENT_RING || t->extents[i].id != ring)
+			continue;
+		p = at(t, t->extents[i].offset, t->extents[i].length);
+		if (!newest || p->state > newest->state) /* a larger extent may not be in use yet */
+			newest = p;
+	}
 	ck_assert_ptr_nonnull(newest);
 	ck_assert_uint_eq(newest->ring, ring);
 	for (uint32_t sequence = 0; sequence < ML_PIECE_SEQUENCE(newest->state); sequence++) {

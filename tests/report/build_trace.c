@@ -30,6 +30,7 @@ struct build_ring {
 	uint64_t turn;
 	uint64_t ns;
 	struct ml_coder coder;
+	struct ml_tables tables;
 	struct bytes events;
 };
 
@@ -175,7 +176,8 @@ static void start_piece(struct build_ring *r)
 	r->first_tid = r->tid;
 	r->first_turn = r->turn;
 	r->first_ns = r->ns;
-	r->coder = (struct ml_coder){0};
+	r->tables = (struct ml_tables){{0}, {0}};
+	r->coder = (struct ml_coder){.tables = &r->tables};
 	r->events.n = 0;
 	r->events.n = (size_t)(ml_put_base(room_for(&r->events, ML_RECORD_MAX), r->turn, r->ns, r->tid) - r->events.at);
 }

@@ -170,7 +170,8 @@ START_TEST(test_round_trip)
 	enum { EVENTS = 60 };
 	static uint8_t buffer[EVENTS * ML_RECORD_MAX];
 	struct ml_event events[EVENTS], back;
-	struct ml_coder coder = {0};
+	struct ml_tables tables = {{0}, {0}};
+	struct ml_coder coder = {.tables = _i % 2 ? &tables : NULL};
 	struct ml_cursor cursor;
 	uint8_t *at = buffer;
 
@@ -198,7 +199,8 @@ START_TEST(test_cut_off)
 {
 	uint8_t whole[2 * ML_RECORD_MAX], *copy;
 	struct ml_event first, e, back;
-	struct ml_coder coder = {0};
+	struct ml_tables tables = {{0}, {0}};
+	struct ml_coder coder = {.tables = _i % 2 ? &tables : NULL};
 	struct ml_cursor cursor;
 	size_t start, end;
 

@@ -39,7 +39,8 @@ END_TEST
 /* The bytes of every record, as trace/format.h describes them. */
 START_TEST(test_records)
 {
-	struct ml_coder c = {0};
+	struct ml_tables tables = {{0}, {0}};
+	struct ml_coder c = {.tables = &tables};
 	uint8_t *at;
 
 	/* node 3: +3, address 0x20: +2, 100 bytes; then the same node and size, address 0x30: +1 */
@@ -81,6 +82,13 @@ START_TEST(test_records)
 	at = ml_put_base(at, 7, 8, 9);
 	at = ml_put_finalize(at);
 	check_bytes(at, 0x0c, 2, 0x0d, 5, 6, 0x0e, 7, 8, 9, 0x10);
+	/* without tables nothing comes back but the node */
+	c = (struct ml_coder){.tables = NULL};
+	at = ml_put_alloc(buffer, &c, ML_DOMAIN_OBJ, 3, 0x20, 100);
+	at = ml_put_free(at, &c, ML_RECORD_FREE, ML_DOMAIN_OBJ, 3, 0x20);
+	at = ml_put_alloc(at, &c, ML_DOMAIN_OBJ, 3, 0x20, 100);
+	at = ml_put_realloc_end(at, &c, ML_OUTCOME_DONE, 0x20, 100);
+	check_bytes(at, 0x31, 6, 4, 100, 0x72, 0, 0x71, 0, 100, 0x04, 0, 100);
 }
 END_TEST
 
