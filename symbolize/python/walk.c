@@ -169,7 +169,8 @@ static bool starts_in_chunk(const struct ml_abi *abi, const struct chunk *chunk,
 static bool is_on_data_stack(const struct ml_abi *abi, const void *frame)
 {
 	const struct chunk *chunk = (const struct chunk *)ml_load_word(ml_walk_seen.thread, abi->is.at.thread_chunk);
-	const uintptr_t *end = (const uintptr_t *)ml_load_word(ml_walk_seen.thread, abi->is.at.thread_chunk + sizeof(chunk));
+	const uintptr_t *end =
+		(const uintptr_t *)ml_load_word(ml_walk_seen.thread, abi->is.at.thread_chunk + sizeof(chunk));
 
 	for (unsigned i = 0; chunk && i < MAX_CHUNKS; i++) {
 		if ((const uintptr_t *)frame >= chunk->data && (const uintptr_t *)frame < end)
