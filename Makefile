@@ -97,7 +97,8 @@ $(patsubst %.c,$(BUILD)/%,$(wildcard tests/$(1)/test_*.c)): $(BUILD)/tests/$(1)/
 endef
 $(foreach dir,trace report symbolize preload,$(eval $(call test-rules,$(dir))))
 
-$(BUILD)/obj/tests/%.o: TEST_CFLAGS = -DML_TEST_OBJECTS='"$(abspath $(patsubst $(BUILD)/obj/%,$(BUILD)/%,$(@D))/objects)"'
+objects-of = $(abspath $(patsubst $(BUILD)/obj/%,$(BUILD)/%,$(1))/objects)
+$(BUILD)/obj/tests/%.o: TEST_CFLAGS = -DML_TEST_OBJECTS='"$(call objects-of,$(@D))"'
 
 built-with = $$(sed -n 's|.*built with: \(.*\) \*/.*|\1|p' $<)
 

@@ -16,8 +16,8 @@ enum ml_native {
 };
 
 struct ml_options {
-	bool off;          /* MEMLINE_OFF is set */
-	bool objects;      /* record the PyMem domains */
+	bool off;     /* MEMLINE_OFF is set */
+	bool objects; /* record the PyMem domains */
 	enum ml_native native;
 	uint64_t max_bytes;
 	uint64_t keep_free; /* ML_KEEP_FREE_AUTO: decided by the size of the file system */

@@ -46,10 +46,10 @@ struct ml_process {
 	char parent_file[64]; /* of a forked child: the parent's trace and its turn at the fork */
 	uint64_t parent_turn;
 	uint64_t loader_seen; /* for ml_symbols_changed() */
-	bool python;         /* abi can be used: frames can be walked, */
-	_Atomic bool walks;  /* and are. A CPython that comes late may still be in dlopen(), without its thread-local
+	bool python;          /* abi can be used: frames can be walked, */
+	_Atomic bool walks;   /* and are. A CPython that comes late may still be in dlopen(), without its thread-local
 				variables, which from 3.12 on lead to the frames: there it waits for the interpreter */
-	const char *refused; /* why not, where there is a CPython; events then have native stacks only, */
+	const char *refused;  /* why not, where there is a CPython; events then have native stacks only, */
 	int (*is_initialized)(void); /* and the file is made when this says that the interpreter is up */
 	struct ml_abi abi;
 	uintptr_t python_start; /* the object that holds CPython: its lowest and one past its highest address */

@@ -111,9 +111,8 @@ void ml_record_object_alloc(struct ml_thread *t, enum ml_domain domain, const vo
 	record_alloc(t, domain, block, bytes, NULL);
 }
 
-static inline __attribute__((always_inline)) void record_free(struct ml_thread *t, enum ml_record code,
-							      enum ml_domain domain, const void *block,
-							      const void *caller)
+static inline __attribute__((always_inline)) void
+record_free(struct ml_thread *t, enum ml_record code, enum ml_domain domain, const void *block, const void *caller)
 {
 	uint32_t node, python = stack(t, caller, &node);
 	uint8_t *at = begin_record(t, python);

@@ -195,7 +195,7 @@ static bool claim_rss(uint64_t ns)
 	uint64_t due = atomic_load_explicit(&rss_due_ns, memory_order_relaxed);
 
 	return ns >= due && atomic_compare_exchange_strong_explicit(&rss_due_ns, &due, ns + RSS_PERIOD_NS,
-								     memory_order_relaxed, memory_order_relaxed);
+								    memory_order_relaxed, memory_order_relaxed);
 }
 
 static void tick(struct ml_ring *r)

@@ -257,7 +257,7 @@ static uint32_t walk_whole(struct ml_stack *s, const void *top)
  * than that.
  */
 static inline __attribute__((always_inline)) uint32_t meet(const struct ml_stack *s, const void *top, uint32_t reach,
-							    const void **above, uint32_t *pushed)
+							   const void **above, uint32_t *pushed)
 {
 	const struct ml_spot *end = s->spots + s->depth, *stop = s->depth > reach ? end - reach : s->spots;
 	const void *f = top;

@@ -28,7 +28,7 @@ static const void *dynamic_pointer(const struct ml_object *o, ElfW(Addr) value)
 	return at >= o->start && at < o->end ? (const void *)at : NULL;
 }
 
-static const ElfW(Dyn) *find_extent(struct ml_object *o, const struct dl_phdr_info *info)
+static const ElfW(Dyn) * find_extent(struct ml_object *o, const struct dl_phdr_info *info)
 {
 	const ElfW(Dyn) *dynamic = NULL;
 	ElfW(Half) i;
@@ -58,7 +58,7 @@ static const ElfW(Dyn) *find_extent(struct ml_object *o, const struct dl_phdr_in
 /* Returns false for an object without symbols that can be looked up. */
 static bool open_object(struct ml_object *o, const struct dl_phdr_info *info)
 {
-	const ElfW(Dyn) *d;
+	const ElfW(Dyn) * d;
 
 	memset(o, 0, sizeof(*o));
 	o->path = info->dlpi_name;
@@ -107,8 +107,7 @@ static bool matches(const struct ml_object *o, uint32_t index, const char *name)
 
 	if (s->st_shndx == SHN_UNDEF || (s->st_value == 0 && s->st_shndx != SHN_ABS))
 		return false;
-	if (type != STT_NOTYPE && type != STT_OBJECT && type != STT_FUNC && type != STT_COMMON &&
-	    type != STT_GNU_IFUNC)
+	if (type != STT_NOTYPE && type != STT_OBJECT && type != STT_FUNC && type != STT_COMMON && type != STT_GNU_IFUNC)
 		return false;
 	if (binding != STB_GLOBAL && binding != STB_WEAK && binding != STB_GNU_UNIQUE)
 		return false;
@@ -121,7 +120,7 @@ static bool matches(const struct ml_object *o, uint32_t index, const char *name)
 
 /* DT_GNU_HASH: bucket count, index of the first hashed symbol, words of the Bloom filter, its second shift; the filter;
    the buckets; one word per hashed symbol, whose lowest bit ends a chain. */
-static const ElfW(Sym) *find_gnu(const struct ml_object *o, const char *name)
+static const ElfW(Sym) * find_gnu(const struct ml_object *o, const char *name)
 {
 	const uint32_t *table = o->gnu_hash;
 	uint32_t buckets = table[0], first = table[1], words = table[2], shift = table[3];
@@ -151,7 +150,7 @@ static const ElfW(Sym) *find_gnu(const struct ml_object *o, const char *name)
 }
 
 /* DT_HASH: bucket count, symbol count, the buckets, one link per symbol; 0 ends a chain. */
-static const ElfW(Sym) *find_sysv(const struct ml_object *o, const char *name)
+static const ElfW(Sym) * find_sysv(const struct ml_object *o, const char *name)
 {
 	uint32_t buckets = o->sysv_hash[0], count = o->sysv_hash[1];
 	const uint32_t *bucket = o->sysv_hash + 2;
@@ -171,7 +170,7 @@ static const ElfW(Sym) *find_sysv(const struct ml_object *o, const char *name)
 	return NULL;
 }
 
-static const ElfW(Sym) *find(const struct ml_object *o, const char *name)
+static const ElfW(Sym) * find(const struct ml_object *o, const char *name)
 {
 	return o->gnu_hash ? find_gnu(o, name) : find_sysv(o, name);
 }
@@ -192,7 +191,7 @@ static void *resolve(uintptr_t resolver)
 #endif
 }
 
-static void *address_of(const struct ml_object *o, const ElfW(Sym) *s)
+static void *address_of(const struct ml_object *o, const ElfW(Sym) * s)
 {
 	uintptr_t address = s->st_value;
 
@@ -207,8 +206,8 @@ static void *address_of(const struct ml_object *o, const ElfW(Sym) *s)
 struct search {
 	const char *name;
 	struct ml_object object;
-	const ElfW(Sym) *symbol; /* in object; NULL: not found */
-	bool behind;             /* the object that holds this code has been passed */
+	const ElfW(Sym) * symbol; /* in object; NULL: not found */
+	bool behind;              /* the object that holds this code has been passed */
 };
 
 static int visit_any(struct dl_phdr_info *info, size_t size, void *context)
@@ -281,7 +280,7 @@ void *ml_symbols_in(const struct ml_object *object, const char *name)
 }
 
 /* Whether the word that r relocates is an address in memory afterwards, whatever happens. */
-static bool makes_address(const struct ml_object *o, const ElfW(Rela) *r)
+static bool makes_address(const struct ml_object *o, const ElfW(Rela) * r)
 {
 	const ElfW(Sym) *s = &o->symbols[ELF64_R_SYM(r->r_info)];
 
@@ -298,7 +297,7 @@ static bool makes_address(const struct ml_object *o, const ElfW(Rela) *r)
 	}
 }
 
-static const ElfW(Rela) *last_address(const struct ml_object *o, const struct ml_relocations *relocations)
+static const ElfW(Rela) * last_address(const struct ml_object *o, const struct ml_relocations *relocations)
 {
 	size_t i;
 

@@ -16,25 +16,25 @@
 #include <stdint.h>
 
 struct ml_relocations {
-	const ElfW(Rela) *table;
+	const ElfW(Rela) * table;
 	size_t count;
 };
 
 /* The dynamic section of a loaded object, where it lies in memory. Good as long as the object stays loaded. */
 struct ml_object {
-	uintptr_t base; /* load bias: address in memory minus address in the file */
+	uintptr_t base;  /* load bias: address in memory minus address in the file */
 	uintptr_t start; /* lowest and one past the highest mapped address */
 	uintptr_t end;
-	const char *path; /* the loader's; "" for the program itself */
+	const char *path;  /* the loader's; "" for the program itself */
 	size_t tls_module; /* the loader's number of its thread-local variables' block, 0 if it has none */
 	size_t tls_bytes;
-	const ElfW(Sym) *symbols;
+	const ElfW(Sym) * symbols;
 	const char *strings;
 	const uint32_t *gnu_hash; /* at least one of the two hash tables is there */
 	const uint32_t *sysv_hash;
-	const ElfW(Versym) *versions; /* NULL: the symbols have no versions */
-	struct ml_relocations data; /* DT_RELA */
-	struct ml_relocations calls; /* DT_JMPREL */
+	const ElfW(Versym) * versions; /* NULL: the symbols have no versions */
+	struct ml_relocations data;    /* DT_RELA */
+	struct ml_relocations calls;   /* DT_JMPREL */
 };
 
 /*

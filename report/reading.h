@@ -15,9 +15,9 @@ struct ml_reading {
 	uint64_t dropped_events;
 	uint64_t baseline_rss;
 	uint64_t sample_bytes;
-	bool partial;    /* something that happened isn't in the trace, or can't be read */
-	bool no_objects; /* MEMLINE_OBJECTS=off */
-	bool no_native;  /* MEMLINE_NATIVE=off: callers of the C library aren't known */
+	bool partial;      /* something that happened isn't in the trace, or can't be read */
+	bool no_objects;   /* MEMLINE_OBJECTS=off */
+	bool no_native;    /* MEMLINE_NATIVE=off: callers of the C library aren't known */
 	uint64_t ended_ns; /* wall clock */
 	struct ml_sites sites;
 	struct ml_warnings warnings;

@@ -55,7 +55,7 @@ enum ml_counter {
 #define X(name, text) ML_COUNTER_##name,
 	ML_COUNTER_LIST(X)
 #undef X
-	ML_COUNTERS
+		ML_COUNTERS
 };
 
 /* Why recording stopped before the process ended. */
@@ -72,7 +72,7 @@ enum ml_stop {
 #define X(name, text) ML_STOP_##name,
 	ML_STOP_LIST(X)
 #undef X
-	ML_STOPS
+		ML_STOPS
 };
 
 /* How the process image ended, as far as it could say so itself. */
@@ -90,11 +90,11 @@ struct ml_header {
 	uint32_t counters;     /* how many words of counter[] the writer knows */
 	uint64_t directory;    /* offset of the first DIRECTORY extent */
 	uint64_t directory_bytes;
-	uint32_t flags;        /* ML_FLAG_* */
-	uint32_t stop;         /* enum ml_stop */
-	int32_t stop_errno;    /* the error behind it, or 0 */
-	uint32_t end;          /* enum ml_end */
-	int32_t exit_status;   /* of _exit(); -1: not known (exit handlers ran) */
+	uint32_t flags;      /* ML_FLAG_* */
+	uint32_t stop;       /* enum ml_stop */
+	int32_t stop_errno;  /* the error behind it, or 0 */
+	uint32_t end;        /* enum ml_end */
+	int32_t exit_status; /* of _exit(); -1: not known (exit handlers ran) */
 	uint32_t reserved;
 	uint64_t counter[48];
 	uint8_t pad[64];
@@ -214,7 +214,7 @@ enum ml_mark {
 
 #define ML_SUBJECT(kind, number) ((uint32_t)(kind) << 28 | (uint32_t)(number))
 #define ML_SUBJECT_KIND(subject) ((enum ml_node_kind)((subject) >> 28))
-#define ML_SUBJECT_NUMBER(subject) ((subject) & 0x0fffffffu)
+#define ML_SUBJECT_NUMBER(subject) ((subject)&0x0fffffffu)
 #define ML_SUBJECT_NUMBERS (1u << 28)
 
 /* The number of nodes in a NODES extent, but for what its length says. */
@@ -267,10 +267,10 @@ struct ml_piece {
  * At the start of a piece the last node and address, all slots and all sizes are 0.
  */
 #define ML_RECORD_LIST(X)                                                                                              \
-	X(OTHER, 0, "other")                 /* flags: one of enum ml_other */                                         \
-	X(ALLOC, 1, "alloc")                 /* NODE BLOCK SIZE; flags: domain, SAME_NODE, SAME_SIZE; with SLOT the    \
-	                                        code is ML_RECORD_ALLOC_SLOT */                                        \
-	X(FREE, 2, "free")                   /* NODE BLOCK; domain, SAME_NODE, SLOT; before the block is freed */      \
+	X(OTHER, 0, "other") /* flags: one of enum ml_other */                                                         \
+	X(ALLOC, 1, "alloc") /* NODE BLOCK SIZE; flags: domain, SAME_NODE, SAME_SIZE; with SLOT the    \
+	                                        code is ML_RECORD_ALLOC_SLOT */               \
+	X(FREE, 2, "free")   /* NODE BLOCK; domain, SAME_NODE, SLOT; before the block is freed */                      \
 	X(REALLOC_BEGIN, 3, "realloc-begin") /* NODE BLOCK, the old one; domain, SAME_NODE, SLOT */                    \
 	X(REALLOC_END, 4, "realloc-end")     /* outcome; DONE: BLOCK SIZE of the new one; END_SLOT, SAME_SIZE */       \
 	X(MAP, 5, "map")                     /* NODE ADDR bytes prot flags; SAME_NODE, ML_REC_BREAK */                 \
@@ -294,7 +294,7 @@ enum ml_record {
 /* ALLOC has no flag to spare. */
 #define ML_RECORD_ALLOC_SLOT 15u
 
-#define ML_REC_CODE(byte) ((byte) & 15u)
+#define ML_REC_CODE(byte) ((byte)&15u)
 #define ML_REC_DOMAIN(byte) ((enum ml_domain)((byte) >> 4 & 3u))
 #define ML_REC_SAME_NODE 0x40u
 #define ML_REC_SAME_SIZE 0x80u

@@ -99,9 +99,8 @@ static inline uint8_t *ml_put_head(uint8_t *at, struct ml_coder *c, unsigned hea
 	return at;
 }
 
-static inline __attribute__((always_inline)) uint8_t *ml_put_alloc(uint8_t *at, struct ml_coder *c,
-								   enum ml_domain domain, uint32_t node,
-								   uint64_t address, uint64_t size)
+static inline __attribute__((always_inline)) uint8_t *
+ml_put_alloc(uint8_t *at, struct ml_coder *c, enum ml_domain domain, uint32_t node, uint64_t address, uint64_t size)
 {
 	int has_slot = ml_has_slot(c, address), has_size = ml_has_size(c, node, size);
 	unsigned head = (has_slot ? ML_RECORD_ALLOC_SLOT : ML_RECORD_ALLOC) | (unsigned)domain << 4;

@@ -111,7 +111,7 @@ static struct ml_module_segments *get_segments(struct ml_modules *m, size_t more
 }
 
 /* Whether a part of the file is in memory. */
-static bool is_loaded(const struct dl_phdr_info *info, const ElfW(Phdr) *part)
+static bool is_loaded(const struct dl_phdr_info *info, const ElfW(Phdr) * part)
 {
 	ElfW(Half) i;
 

@@ -42,7 +42,7 @@ struct ml_modules {
 	const char *program;
 	_Atomic uint32_t count; /* of modules; they lie in the blocks by id */
 	struct ml_module *block[ML_MODULES_MAX / ML_MODULES_PER_BLOCK];
-	_Atomic(struct ml_module_texts *) texts; /* the block with room for the next module's texts */
+	_Atomic(struct ml_module_texts *) texts;       /* the block with room for the next module's texts */
 	_Atomic(struct ml_module_segments *) segments; /* of the refresh at work */
 	/* What readers search: the index of epoch e is index[e % 2], left alone until epoch e + 1 is published. */
 	_Atomic uint32_t epoch;
