@@ -91,16 +91,15 @@ static bool preloads_us(int pid, char *scratch, size_t room)
 	return false;
 }
 
-/* The topmost ancestor that preloads us, or this process. */
-static void find_run(int *run_pid, uint64_t *run_ticks, char *scratch, size_t room)
+/* The topmost ancestor that preloads us, from the parent on, or this process. */
+static void find_run(int parent, int *run_pid, uint64_t *run_ticks, char *scratch, size_t room)
 {
-	int pid = ml_process.pid, parent;
 	uint64_t ticks;
 
-	*run_pid = pid;
+	*run_pid = ml_process.pid;
 	*run_ticks = ml_process.start_ticks;
-	for (int i = 0; i < ANCESTORS_MAX && ml_identity_of(pid, &ticks, &parent) && parent > 0; i++) {
-		pid = parent;
+	for (int i = 0; i < ANCESTORS_MAX && parent > 0; i++) {
+		int pid = parent;
 		if (!ml_identity_of(pid, &ticks, &parent))
 			break;
 		if (preloads_us(pid, scratch, room)) {
@@ -320,7 +319,7 @@ static void put_family(char *scratch, size_t room)
 
 	ml_identity_of(ml_process.pid, &ticks, &parent);
 	put_number("ppid", (uint64_t)parent);
-	find_run(&run_pid, &run_ticks, scratch, room);
+	find_run(parent, &run_pid, &run_ticks, scratch, room);
 	put_number("run_pid", (uint64_t)run_pid);
 	put_number("run_ticks", run_ticks);
 	if (ml_process.forked) {
