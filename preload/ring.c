@@ -8,6 +8,7 @@
 #include "preload/sys.h"
 
 #define RINGS_MAX (1u << 16)
+#define RINGS_PER_BLOCK 64u
 
 /* Rings that are asked for a dead owner before another one is made. */
 #define ASKED 16u
@@ -21,7 +22,7 @@
 /* The resident size is read at most this often. */
 #define RSS_PERIOD_NS 10000000u
 
-static struct ml_ring rings[RINGS_MAX];
+static struct ml_ring *blocks[RINGS_MAX / RINGS_PER_BLOCK];
 static uint32_t ring_count;
 static uint32_t next_asked;
 static _Atomic uint64_t rss_due_ns;
@@ -81,13 +82,23 @@ static bool own(struct ml_ring *r, int tid)
 	return ml_stack_prepare(&r->stack);
 }
 
+static struct ml_ring *ring_at(uint32_t id)
+{
+	return &blocks[id / RINGS_PER_BLOCK][id % RINGS_PER_BLOCK];
+}
+
 static struct ml_ring *new_ring(int tid)
 {
-	struct ml_ring *r = &rings[ring_count];
+	struct ml_ring **block = &blocks[ring_count / RINGS_PER_BLOCK], *r;
 	struct ml_piece *piece;
 
 	if (ring_count == RINGS_MAX)
 		return NULL;
+	if (!*block)
+		*block = ml_sys_pages(RINGS_PER_BLOCK * sizeof **block);
+	if (!*block)
+		return NULL;
+	r = ring_at(ring_count);
 	if (!own(r, tid))
 		return NULL;
 	piece = ml_file_map(ML_EXTENT_RING, ring_count, ML_RING_BYTES);
@@ -109,7 +120,7 @@ static struct ml_ring *orphan(int tid)
 	uint32_t asked = ring_count < ASKED ? ring_count : ASKED;
 
 	for (uint32_t i = 0; i < asked; i++) {
-		struct ml_ring *r = &rings[next_asked++ % ring_count];
+		struct ml_ring *r = ring_at(next_asked++ % ring_count);
 		if (r->tid == tid || ml_sys_thread_exists(ml_process.pid, r->tid) == -ESRCH)
 			return r;
 	}
@@ -138,11 +149,12 @@ struct ml_ring *ml_ring_open(int tid)
 void ml_ring_reset(void)
 {
 	for (uint32_t i = 0; i < ring_count; i++) {
-		rings[i].piece = NULL;
-		if (rings[i].coder.tables)
-			ml_sys_munmap(rings[i].coder.tables, sizeof *rings[i].coder.tables);
-		rings[i].coder.tables = NULL;
-		ml_stack_forget(&rings[i].stack);
+		struct ml_ring *r = ring_at(i);
+		r->piece = NULL;
+		if (r->coder.tables)
+			ml_sys_munmap(r->coder.tables, sizeof *r->coder.tables);
+		r->coder.tables = NULL;
+		ml_stack_forget(&r->stack);
 	}
 	ring_count = 0;
 	atomic_store(&ml_turn, NOBODY);
