@@ -163,13 +163,13 @@ void ml_ring_reset(void)
 
 /*
  * A busy ring gets more room, since a system call for each piece costs much the same whatever its size. The old extent
- * stays as it is: it holds the same as the copy of its last piece.
+ * stays as it is: it holds the same as the copy of its last piece. Not where a kill loses what the ring holds.
  */
 static void grow(struct ml_ring *r, uint32_t sequence)
 {
 	struct ml_piece *larger;
 
-	if (r->bytes == ML_RING_BYTES_BUSY || sequence < BUSY)
+	if (r->bytes == ML_RING_BYTES_BUSY || sequence < BUSY || ml_file_header()->flags & ML_FLAG_UNMAPPED)
 		return;
 	ml_lock_take(&ml_process.lock);
 	larger = ml_file_map(ML_EXTENT_RING, r->id, ML_RING_BYTES_BUSY);

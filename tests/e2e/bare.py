@@ -42,7 +42,7 @@ def run_both(python, text, *arguments, options=(), wrapper=(), prepare=None, fol
     folder is where its traces go, by default one of their own.
     """
     path = write_program(textwrap.dedent(text))
-    run = Run(path, path)
+    run = Run(python, path, path)
     run.folder = folder or run.folder
     words = [*wrapper, python.path, *options, path, *map(str, arguments)]
     command = python.prefix + list(map(python.built, words))

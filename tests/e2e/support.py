@@ -128,11 +128,12 @@ class Rows:
 class Run:
     """A program that was recorded: how it ended, and its traces."""
 
-    def __init__(self, program, file):
+    def __init__(self, python, program, file):
         self.program = program  # where its text is
         self.file = file  # what the interpreter calls it
         self.folder = os.path.join(os.path.dirname(program), "traces")
-        self.sysroot = []  # options that lead to the libraries of the interpreter's system
+        # Options that lead to the libraries of the interpreter's system.
+        self.sysroot = ["--sysroot", python.chroot] if python and python.chroot else []
         self.sound = True
         self.status, self.stdout, self.stderr = None, "", ""
 
@@ -230,10 +231,8 @@ def start(python, text, *arguments, options=(), env=None, how="file", wrapper=()
     path = write_program(textwrap.dedent(text))
     with open(path, encoding="utf-8") as file:
         text = file.read()
-    run = Run(path, {"command": "<string>", "stdin": "<stdin>"}.get(how, path))
+    run = Run(python, path, {"command": "<string>", "stdin": "<stdin>"}.get(how, path))
     run.sound = sound
-    if python.chroot:
-        run.sysroot = ["--sysroot", python.chroot]
     words = [*wrapper, python.path, *options, *STARTS[how](path, text), *map(str, arguments)]
     command = python.prefix + list(map(python.built, words))
     child = subprocess.Popen(command, env=clean_environment(LD_PRELOAD=LIBRARY, MEMLINE_DIR=run.folder, **(env or {})),

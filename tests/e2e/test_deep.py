@@ -102,7 +102,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 def test_a_million_stacks(python):
     """A million calls, each with a stack of its own. A node has 16 bytes, and 8 to 16 in the index."""
     path = write_program(WIDE.replace("DEPTH", "19"))
-    run = Run(path, path)
+    run = Run(python, path, path)
     command = [*python.command, path]
     bare = subprocess.run(command, stdout=subprocess.PIPE, env=clean_environment(), check=True, timeout=120)
     start = time.monotonic()

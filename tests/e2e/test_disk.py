@@ -7,7 +7,7 @@ import pytest
 from bare import PROGRAMS, counted, meta, run_both
 from support import BYTES, MIB, memline, record
 
-EVENTS = 600_000
+EVENTS = 1_000_000
 
 # Keeps its memory, so that the trace's numbers can be told; two to three bytes an event.
 MANY = f"""

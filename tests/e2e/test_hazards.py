@@ -100,7 +100,7 @@ def test_a_program_that_closes_all_descriptors_and_takes_their_numbers(python, w
     assert process.totals["dropped_events"] == 0
     assert process.rows["made"].live == MANY * (1000 + BYTES)
     assert process.rows["made"].allocations >= MANY
-    assert memline("report", "--json", run.folder).count('"warnings": []') == 1
+    assert memline("report", "--json", *run.sysroot, run.folder).count('"warnings": []') == 1
 
 
 @pytest.mark.few

@@ -68,7 +68,7 @@ def embed(python, program, text):
     if not library:
         pytest.skip("this CPython has no shared library")
     path = write_program(text)
-    run = Run(path, path)
+    run = Run(python, path, path)
     command = [*python.prefix, python.built(os.path.join(PROGRAMS, program)), library,
                f"exec(compile(open({path!r}).read(), {path!r}, 'exec'))"]
     bare = end_of(command, PYTHONHOME=home)
@@ -315,7 +315,7 @@ def test_a_named_directory_that_cannot_be(python, name):
 def check_ignored(python, option, value):
     """The program runs as ever. The trace, in the default directory if need be, says what was ignored."""
     path = write_program("print(len(bytes(1000)))")
-    run = Run(path, path)
+    run = Run(python, path, path)
     own_folder = f"/tmp/memline-{os.getuid()}"
     before = set(os.listdir(own_folder)) if os.path.isdir(own_folder) else set()
     environment = {"MEMLINE_DIR": run.folder, "MEMLINE_" + option: value}

@@ -31,7 +31,7 @@ def run_as_bare(python, text, *command, **environment):
     python is what runs the text, or an empty list: then the command runs without one.
     """
     path = write_program(text)
-    run = Run(path, path)
+    run = Run(None, path, path)
     command = [*python, *([path] if text else []), *command]
     bare = end_of(command, **environment)
     assert end_of(command, LD_PRELOAD=LIBRARY, MEMLINE_DIR=run.folder, **environment) == bare
