@@ -216,7 +216,8 @@ static void start_tracking(struct ml_object *object, bool late)
 	ml_process.refused = ml_process.python ? NULL : why;
 	ml_process.abi.tls_module = object->tls_module;
 	ml_process.abi.tls_bytes = object->tls_bytes;
-	if (object->tls_module)
+	/* The loader frees the block of an object that came late when the thread ends, and frees others behind it. */
+	if (object->tls_module && !late)
 		*(void **)&ml_process.abi.tls_get_addr = ml_symbols_next("__tls_get_addr");
 	*(void **)&ml_process.is_initialized = ml_symbols_in(object, "Py_IsInitialized");
 	ml_process.python_start = object->start;
