@@ -144,7 +144,7 @@ static bool grow_index(void)
 			add_slot(ix, slot);
 	}
 	atomic_store_explicit(&tree.index, ix, memory_order_release);
-	ml_sys_empty(old, INDEX_BYTES(old->mask + 1));
+	ml_sys_empty(old, INDEX_BYTES(old->mask + (uint64_t)1));
 	return true;
 }
 
@@ -320,9 +320,11 @@ static uint64_t code_hash(const void *code)
 	return mix((uint64_t)(uintptr_t)code >> 4);
 }
 
+#define SEEN_BYTES(slots) (sizeof(struct seen_codes) + (slots) * sizeof(struct seen_code))
+
 static struct seen_codes *new_seen(uint32_t slots)
 {
-	struct seen_codes *s = ml_sys_pages(sizeof *s + slots * sizeof *s->slots);
+	struct seen_codes *s = ml_sys_pages(SEEN_BYTES(slots));
 
 	if (s)
 		s->mask = slots - 1;
@@ -364,7 +366,7 @@ static bool grow_seen(void)
 			set_slot(slot_of(s, from->code), from->code, from->fingerprint, from->id - 1);
 	}
 	atomic_store_explicit(&tree.codes, s, memory_order_release);
-	ml_sys_empty(old, sizeof *old + (old->mask + (uint64_t)1) * sizeof *old->slots);
+	ml_sys_empty(old, SEEN_BYTES(old->mask + (uint64_t)1));
 	return true;
 }
 
@@ -426,8 +428,7 @@ uint32_t ml_tree_code(const void *code)
 
 void ml_tree_sees_frees(void)
 {
-	if (!ml_process.abi.is.at.code_version)
-		atomic_store(&ml_tree_epoch, 1);
+	atomic_store(&ml_tree_epoch, 1);
 }
 
 static bool is_known(const void *object)
@@ -494,9 +495,9 @@ bool ml_tree_reset(void)
 	struct seen_codes *codes = tree.codes;
 
 	if (ix)
-		drop_pages(ix, sizeof *ix + (ix->mask + (uint64_t)1) * sizeof *ix->slots);
+		drop_pages(ix, INDEX_BYTES(ix->mask + (uint64_t)1));
 	if (codes)
-		drop_pages(codes, sizeof *codes + (codes->mask + (uint64_t)1) * sizeof *codes->slots);
+		drop_pages(codes, SEEN_BYTES(codes->mask + (uint64_t)1));
 	drop_pages(tree.contents, (tree.contents_mask + (uint64_t)1) * sizeof *tree.contents);
 	for (uint32_t i = 0; i < CHUNKS_MAX && tree.chunks[i]; i++)
 		tree.chunks[i] = NULL;

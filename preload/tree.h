@@ -29,7 +29,7 @@ uint32_t ml_tree_code(const void *code);
 /* Code objects that have been freed since frees are seen, plus 1; 0 where they are not seen, or need not be. */
 extern _Atomic uint32_t ml_tree_epoch ML_HIDDEN;
 
-/* From now on ml_tree_object_freed() is called before any object is freed. */
+/* From now on ml_tree_object_freed() is called before any object is freed. Only where code objects have no version. */
 void ml_tree_sees_frees(void);
 
 /* A hash of the addresses at which there were code objects. */

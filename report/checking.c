@@ -5,29 +5,10 @@
 #include "report/commands.h"
 #include "report/progress.h"
 
-struct arguments {
-	char **traces;
-	size_t traces_n;
-};
-
-static error_t parse(int key, char *text, struct argp_state *state)
-{
-	struct arguments *a = state->input;
-
-	(void)text;
-	if (key != ARGP_KEY_ARGS)
-		return ARGP_ERR_UNKNOWN;
-	a->traces = state->argv + state->next;
-	a->traces_n = (size_t)(state->argc - state->next);
-	return 0;
-}
-
 static const struct argp argp = {
-	.parser = parse,
 	.args_doc = "[TRACE...]",
 	.doc = "Whether traces fit together, for people who work on memline: replays every event in its order. Prints "
-	       "one "
-	       "line for each kind of fault; the exit status is 1 if there are any.",
+	       "one line for each kind of fault; the exit status is 1 if there are any.",
 };
 
 static int check(const char *path)
@@ -52,13 +33,11 @@ static int check(const char *path)
 
 int ml_command_check(int argc, char **argv)
 {
-	struct arguments a = {0};
 	struct ml_finds finds = {NULL, 0};
 	int status;
 	size_t i;
 
-	argp_parse(&argp, argc, argv, 0, NULL, &a);
-	status = ml_command_find(&finds, a.traces, a.traces_n);
+	status = ml_command_find(&finds, &argp, argc, argv, NULL);
 	for (i = 0; i < finds.n; i++)
 		if (check(finds.items[i].path))
 			status = EXIT_FAILURE;

@@ -11,15 +11,16 @@ int ml_command_error(char *error)
 	return EXIT_FAILURE;
 }
 
-int ml_command_find(struct ml_finds *finds, char **traces, size_t n)
+int ml_command_find(struct ml_finds *finds, const struct argp *argp, int argc, char **argv, void *input)
 {
 	char *error;
-	size_t i;
+	int next;
 
-	if (!n && ml_find(finds, NULL, &error))
+	argp_parse(argp, argc, argv, 0, &next, input);
+	if (next == argc && ml_find(finds, NULL, &error))
 		return ml_command_error(error);
-	for (i = 0; i < n; i++)
-		if (ml_find(finds, traces[i], &error))
+	for (; next < argc; next++)
+		if (ml_find(finds, argv[next], &error))
 			return ml_command_error(error);
 	return 0;
 }

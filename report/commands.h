@@ -23,8 +23,9 @@ int ml_report_print(FILE *out, const struct ml_finds *finds, const struct ml_opt
 /* Prints a sentence about an error to stderr and frees it. Returns the exit status for it, 1. */
 int ml_command_error(char *error);
 
-/* Finds the traces of TRACE arguments (none: the newest run). Returns 0 or an exit status. */
-int ml_command_find(struct ml_finds *finds, char **traces, size_t n);
+/* Parses the arguments of a command, of which those that are no options are TRACEs, and finds these (none: the newest
+   run). Returns 0 or an exit status. */
+int ml_command_find(struct ml_finds *finds, const struct argp *argp, int argc, char **argv, void *input);
 
 /* The exit status of a command that has written to out: 1 if that failed. */
 int ml_command_written(FILE *out, int status);

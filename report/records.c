@@ -5,8 +5,6 @@
 struct arguments {
 	struct ml_options options;
 	unsigned parts;
-	char **traces;
-	size_t traces_n;
 };
 
 static error_t parse(int key, char *text, struct argp_state *state)
@@ -26,10 +24,6 @@ static error_t parse(int key, char *text, struct argp_state *state)
 		return 0;
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = &a->options;
-		return 0;
-	case ARGP_KEY_ARGS:
-		a->traces = state->argv + state->next;
-		a->traces_n = (size_t)(state->argc - state->next);
 		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;
@@ -67,11 +61,10 @@ int ml_command_dump(int argc, char **argv)
 	size_t i;
 
 	ml_options_init(&a.options);
-	argp_parse(&argp, argc, argv, 0, NULL, &a);
+	status = ml_command_find(&finds, &argp, argc, argv, &a);
 	if (!a.parts)
 		a.parts = ML_DUMP_DEFS | ML_DUMP_NODES | ML_DUMP_EVENTS;
 	objects.options = a.options.objects;
-	status = ml_command_find(&finds, a.traces, a.traces_n);
 	for (i = 0; i < finds.n; i++) {
 		t = ml_load_open(finds.items[i].path, &error);
 		if (!t) {

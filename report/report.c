@@ -9,12 +9,6 @@
 /* Functions in a text report, unless told otherwise. */
 #define DEFAULT_TOP 20
 
-struct arguments {
-	struct ml_options options;
-	char **traces;
-	size_t traces_n;
-};
-
 /* One report on its way out. */
 struct output {
 	FILE *out;
@@ -77,17 +71,13 @@ int ml_report_print(FILE *out, const struct ml_finds *finds, const struct ml_opt
 
 static error_t parse(int key, char *text, struct argp_state *state)
 {
-	struct arguments *a = state->input;
+	struct ml_options *o = state->input;
 
 	(void)text;
 	switch (key) {
 	case ARGP_KEY_INIT:
-		state->child_inputs[0] = state->child_inputs[1] = &a->options;
-		state->child_inputs[2] = state->child_inputs[3] = &a->options;
-		return 0;
-	case ARGP_KEY_ARGS:
-		a->traces = state->argv + state->next;
-		a->traces_n = (size_t)(state->argc - state->next);
+		state->child_inputs[0] = state->child_inputs[1] = o;
+		state->child_inputs[2] = state->child_inputs[3] = o;
 		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;
@@ -112,16 +102,15 @@ static const struct argp argp = {
 
 int ml_command_report(int argc, char **argv)
 {
-	struct arguments a = {0};
+	struct ml_options o;
 	struct ml_finds finds = {NULL, 0};
 	int status;
 
-	ml_options_init(&a.options);
-	argp_parse(&argp, argc, argv, 0, NULL, &a);
-	status = ml_command_find(&finds, a.traces, a.traces_n);
+	ml_options_init(&o);
+	status = ml_command_find(&finds, &argp, argc, argv, &o);
 	if (!status)
-		status = ml_command_written(stdout, ml_report_print(stdout, &finds, &a.options));
+		status = ml_command_written(stdout, ml_report_print(stdout, &finds, &o));
 	ml_finds_free(&finds);
-	ml_options_free(&a.options);
+	ml_options_free(&o);
 	return status;
 }

@@ -10,12 +10,6 @@
 
 #define DEFAULT_TOP 10
 
-struct arguments {
-	struct ml_options options;
-	char **traces;
-	size_t traces_n;
-};
-
 /* The lines that hold the most at the end come first, then those that held the most at the peak. */
 struct site {
 	const struct ml_function *function;
@@ -337,19 +331,15 @@ static int print_summary(const struct ml_finds *finds, const struct ml_options *
 
 static error_t parse(int key, char *text, struct argp_state *state)
 {
-	struct arguments *a = state->input;
+	struct ml_options *o = state->input;
 
 	(void)text;
 	switch (key) {
 	case 'm':
-		a->options.merge = true;
+		o->merge = true;
 		return 0;
 	case ARGP_KEY_INIT:
-		state->child_inputs[0] = state->child_inputs[1] = &a->options;
-		return 0;
-	case ARGP_KEY_ARGS:
-		a->traces = state->argv + state->next;
-		a->traces_n = (size_t)(state->argc - state->next);
+		state->child_inputs[0] = state->child_inputs[1] = o;
 		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;
@@ -378,16 +368,15 @@ static const struct argp argp = {
 
 int ml_command_summary(int argc, char **argv)
 {
-	struct arguments a = {0};
+	struct ml_options o;
 	struct ml_finds finds = {NULL, 0};
 	int status;
 
-	ml_options_init(&a.options);
-	argp_parse(&argp, argc, argv, 0, NULL, &a);
-	status = ml_command_find(&finds, a.traces, a.traces_n);
+	ml_options_init(&o);
+	status = ml_command_find(&finds, &argp, argc, argv, &o);
 	if (!status)
-		status = ml_command_written(stdout, print_summary(&finds, &a.options));
+		status = ml_command_written(stdout, print_summary(&finds, &o));
 	ml_finds_free(&finds);
-	ml_options_free(&a.options);
+	ml_options_free(&o);
 	return status;
 }

@@ -18,7 +18,7 @@ struct ml_tables {
 struct ml_coder {
 	uint64_t address; /* shifted right by four */
 	uint32_t node;
-	struct ml_tables *tables; /* NULL: a writer that does without them for now, until the next piece */
+	struct ml_tables *tables; /* NULL: a writer makes this piece without them */
 };
 
 static inline uint8_t *ml_put_varint(uint8_t *at, uint64_t value)

@@ -303,7 +303,7 @@ static const void *top_of_cframe(const struct ml_abi *abi, const void *thread, u
 
 /*
  * The word in the calling thread's block of CPython's thread-local variables that holds the current state. Where two
- * do, another one has a copy for now: then neither is taken.
+ * have its value, which of them is the one cannot be told: then neither is taken.
  */
 static const void *const *find_thread_local(const struct ml_abi *abi, const void *thread)
 {
