@@ -1,5 +1,5 @@
 /*
- * The memline trace file, version 0.
+ * The memline trace file, version 1.
  *
  * This header is the specification. The recorder (preload/) writes what it describes and the reader (report/) reads it;
  * neither knows more about the other.
@@ -267,7 +267,7 @@ struct ml_piece {
  * At the start of a piece the last node and address, all slots and all sizes are 0.
  */
 #define ML_RECORD_LIST(X)                                                                                              \
-	X(OTHER, 0, "other") /* flags: one of enum ml_other */                                                         \
+	X(OTHER, 0, "other") /* flags: one of enum ml_other, which says what follows */                                \
 	X(ALLOC, 1, "alloc") /* NODE BLOCK SIZE; flags: domain, SAME_NODE, SAME_SIZE; with SLOT the    \
 	                                        code is ML_RECORD_ALLOC_SLOT */               \
 	X(FREE, 2, "free")   /* NODE BLOCK; domain, SAME_NODE, SLOT; before the block is freed */                      \
@@ -327,10 +327,14 @@ enum ml_outcome {
 	ML_OUTCOME_FREED = 2,  /* realloc(p, 0) gave NULL: the old block is gone and there is no new one */
 };
 
+/* From 3 on they begin with a varint, the number of the bytes behind it, so that a reader passes over those that it
+   does not know. */
 enum ml_other {
 	ML_OTHER_FINALIZE = 1, /* the interpreter has begun to finalize */
 	ML_OTHER_LOW = 2,      /* one byte: the low four bits of the next ADDR */
 };
+
+#define ML_OTHER_LENGTHS 3u
 
 /* No record, with a LOW before it, is longer. */
 #define ML_RECORD_MAX 64u

@@ -99,13 +99,27 @@ static int get_size(struct ml_cursor *c, uint8_t head, struct ml_event *e)
 	return 1;
 }
 
-static int get_tid(struct ml_cursor *c, struct ml_event *e)
+static int get_word(struct ml_cursor *c, uint32_t *word)
 {
-	uint64_t tid;
+	uint64_t value;
 
-	if (!get_varint(c, &tid) || tid > UINT32_MAX)
+	if (!get_varint(c, &value) || value > UINT32_MAX)
 		return 0;
-	e->tid = (uint32_t)tid;
+	*word = (uint32_t)value;
+	return 1;
+}
+
+/* What follows of an OTHER that this reader may not know. */
+static int get_other(struct ml_cursor *c, uint8_t head, struct ml_event *e)
+{
+	uint64_t bytes;
+
+	e->other = ML_REC_OTHER(head);
+	if (ML_REC_OTHER(head) < ML_OTHER_LENGTHS)
+		return e->other == ML_OTHER_FINALIZE;
+	if (!get_varint(c, &bytes) || bytes > (uint64_t)(c->end - c->at))
+		return 0;
+	c->at += bytes;
 	return 1;
 }
 
@@ -134,7 +148,7 @@ static int get_fields(struct ml_cursor *c, uint8_t head, uint8_t low, struct ml_
 	case ML_RECORD_MAP:
 		e->brk = (head & ML_REC_BREAK) != 0;
 		return get_node(c, head, e) && get_address(c, low, e) && get_varint(c, &e->bytes) &&
-		       get_varint(c, &e->prot) && get_varint(c, &e->flags);
+		       get_word(c, &e->prot) && get_word(c, &e->flags);
 	case ML_RECORD_UNMAP_BEGIN:
 		e->brk = (head & ML_REC_BREAK) != 0;
 		return get_node(c, head, e) && get_address(c, low, e) && get_varint(c, &e->bytes);
@@ -142,13 +156,13 @@ static int get_fields(struct ml_cursor *c, uint8_t head, uint8_t low, struct ml_
 		return get_outcome(head, e) && e->outcome != ML_OUTCOME_FREED;
 	case ML_RECORD_REMAP_BEGIN:
 		return get_node(c, head, e) && get_address(c, low, e) && get_varint(c, &e->bytes) &&
-		       get_varint(c, &e->flags);
+		       get_word(c, &e->flags);
 	case ML_RECORD_REMAP_END:
 		return get_outcome(head, e) && e->outcome != ML_OUTCOME_FREED &&
 		       (e->outcome != ML_OUTCOME_DONE || (get_address(c, low, e) && get_varint(c, &e->bytes)));
 	case ML_RECORD_PROTECT:
 		return get_node(c, head, e) && get_address(c, low, e) && get_varint(c, &e->bytes) &&
-		       get_varint(c, &e->prot);
+		       get_word(c, &e->prot);
 	case ML_RECORD_ARENA:
 		e->released = (head & ML_REC_RELEASED) != 0;
 		return get_address(c, low, e) && get_varint(c, &e->bytes);
@@ -157,10 +171,9 @@ static int get_fields(struct ml_cursor *c, uint8_t head, uint8_t low, struct ml_
 	case ML_RECORD_TIME:
 		return get_varint(c, &e->ns) && get_varint(c, &e->pages);
 	case ML_RECORD_BASE:
-		return get_varint(c, &e->turn) && get_varint(c, &e->ns) && get_tid(c, e);
+		return get_varint(c, &e->turn) && get_varint(c, &e->ns) && get_word(c, &e->tid);
 	case ML_RECORD_OTHER:
-		e->other = ML_REC_OTHER(head);
-		return e->other == ML_OTHER_FINALIZE;
+		return get_other(c, head, e);
 	}
 	return 0;
 }

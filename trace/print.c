@@ -69,7 +69,7 @@ static void add_fields(struct line *l, const struct ml_event *e)
 		break;
 	case ML_RECORD_MAP:
 		add_range(l, e);
-		add(l, " prot %#" PRIx64 " flags %#" PRIx64 "%s", e->prot, e->flags, e->brk ? " brk" : "");
+		add(l, " prot %#" PRIx32 " flags %#" PRIx32 "%s", e->prot, e->flags, e->brk ? " brk" : "");
 		break;
 	case ML_RECORD_UNMAP_BEGIN:
 		add_range(l, e);
@@ -77,11 +77,11 @@ static void add_fields(struct line *l, const struct ml_event *e)
 		break;
 	case ML_RECORD_REMAP_BEGIN:
 		add_range(l, e);
-		add(l, " flags %#" PRIx64, e->flags);
+		add(l, " flags %#" PRIx32, e->flags);
 		break;
 	case ML_RECORD_PROTECT:
 		add_range(l, e);
-		add(l, " prot %#" PRIx64, e->prot);
+		add(l, " prot %#" PRIx32, e->prot);
 		break;
 	case ML_RECORD_ARENA:
 		add(l, " at %#" PRIx64 " bytes %" PRIu64 "%s", e->address, e->bytes, e->released ? " released" : "");

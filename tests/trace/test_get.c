@@ -229,8 +229,8 @@ START_TEST(test_refused)
 		uint8_t bytes[16];
 	} bad[] = {
 		{1, {0x00}},                                  /* OTHER: 0 */
-		{1, {0xf0}},                                  /* OTHER: unknown */
-		{1, {0x30}},                                  /* OTHER: unknown */
+		{1, {0xf0}},                                  /* OTHER: unknown, without a length */
+		{3, {0x30, 2, 0}},                            /* OTHER: unknown, shorter than its length */
 		{1, {0x20}},                                  /* LOW: cut off */
 		{2, {0x20, 3}},                               /* LOW with nothing behind it */
 		{4, {0x20, 16, 0x42, 0}},                     /* LOW of more than four bits */
@@ -259,6 +259,26 @@ START_TEST(test_refused)
 		ck_assert_ptr_eq(c.at, copy);
 		free(copy);
 	}
+}
+END_TEST
+
+/* An OTHER that this reader does not know hides nothing that stands behind it. */
+START_TEST(test_unknown_other)
+{
+	static const uint8_t bytes[] = {0xf0, 0, 0x30, 3, 0xff, 0xff, 0xff, 0x4c, 7};
+	struct ml_cursor c;
+	struct ml_event e;
+
+	ml_cursor_init(&c, bytes, sizeof bytes);
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(ml_get(&c, &e), 1);
+		ck_assert_int_eq(e.record, ML_RECORD_OTHER);
+		ck_assert_int_eq(e.other, i ? 3 : 15);
+	}
+	ck_assert_int_eq(ml_get(&c, &e), 1);
+	ck_assert_int_eq(e.record, ML_RECORD_TURN);
+	ck_assert_uint_eq(e.turn, 7);
+	ck_assert_int_eq(ml_get(&c, &e), 0);
 }
 END_TEST
 
@@ -304,6 +324,7 @@ int main(void)
 	tcase_add_loop_test(tests, test_round_trip, 0, 300);
 	tcase_add_loop_test(tests, test_cut_off, 0, 300);
 	tcase_add_test(tests, test_refused);
+	tcase_add_test(tests, test_unknown_other);
 	tcase_add_loop_test(tests, test_noise, 0, 20);
 	tcase_add_test(tests, test_names);
 	suite_add_tcase(suite, tests);
