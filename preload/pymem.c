@@ -5,6 +5,7 @@
 #include "preload/options.h"
 #include "preload/process.h"
 #include "preload/record.h"
+#include "preload/ring.h"
 #include "preload/tree.h"
 
 #define DOMAINS 3
@@ -29,6 +30,15 @@ static unsigned arenas_installed;
 
 _Atomic bool ml_pymem_settled = true;
 
+/* What the calling thread asks for may be its thread state, or the first stack chunk of one. */
+static void may_get_state(void)
+{
+	const struct ml_thread *t = &ml_thread;
+
+	if (t->ring && t->gate == atomic_load_explicit(&ml_wiped->gate, memory_order_relaxed))
+		ml_walk_may_get_state(&t->ring->stack.walker);
+}
+
 static void *hook_malloc(void *context, size_t size)
 {
 	const struct slot *s = context;
@@ -49,6 +59,8 @@ static void *hook_calloc(void *context, size_t count, size_t size)
 	struct ml_thread *t = ml_enter(NULL);
 	void *block = s->previous.calloc(s->previous.context, count, size);
 
+	if (s->domain == ML_DOMAIN_RAW)
+		may_get_state();
 	if (t) {
 		if (block)
 			ml_record_object_alloc(t, s->domain, block, count * size);
@@ -121,6 +133,7 @@ static void *hook_arena_alloc(void *context, size_t size)
 	struct ml_thread *t = enter_arena(&nested);
 	void *arena = previous->alloc(previous->context, size);
 
+	may_get_state();
 	if (t && arena)
 		ml_record_arena(t, 0, arena, size);
 	if (t && !nested)

@@ -54,17 +54,17 @@ static __attribute__((noinline)) uint8_t *begin_early(struct ml_thread *t, bool 
 	return at;
 }
 
-static inline uint8_t *begin_record(struct ml_thread *t, uint32_t python)
+static inline uint8_t *begin_record(struct ml_thread *t, struct ml_ring *r, uint32_t python)
 {
 	if (__builtin_expect(atomic_load_explicit(&ml_process.state, memory_order_relaxed) != ML_RECORDING, 0))
 		return begin_early(t, python != 0);
-	return begin(t->ring, python != 0);
+	return begin(r, python != 0);
 }
 
-static inline void commit(struct ml_thread *t, uint8_t *at)
+static inline void commit(struct ml_thread *t, struct ml_ring *r, uint8_t *at)
 {
 	if (__builtin_expect(at != NULL, 1))
-		ml_ring_commit(t->ring, at);
+		ml_ring_commit(r, at);
 	if (__builtin_expect(t->early, 0)) {
 		t->early = 0;
 		ml_lock_drop(&ml_process.early_lock);
@@ -73,9 +73,8 @@ static inline void commit(struct ml_thread *t, uint8_t *at)
 }
 
 /* The stack of the event: the Python node, and in *node what it is recorded under. */
-static inline uint32_t stack(struct ml_thread *t, const void *caller, uint32_t *node)
+static inline uint32_t stack(struct ml_thread *t, struct ml_ring *r, const void *caller, uint32_t *node)
 {
-	struct ml_ring *r = t->ring;
 	uint32_t python = 0;
 
 	t->busy = ML_IN_RECORD;
@@ -93,12 +92,13 @@ static uint64_t number(const void *address)
 static inline __attribute__((always_inline)) void record_alloc(struct ml_thread *t, enum ml_domain domain,
 							       const void *block, uint64_t bytes, const void *caller)
 {
-	uint32_t node, python = stack(t, caller, &node);
-	uint8_t *at = begin_record(t, python);
+	struct ml_ring *r = t->ring;
+	uint32_t node, python = stack(t, r, caller, &node);
+	uint8_t *at = begin_record(t, r, python);
 
 	if (at)
-		at = ml_put_alloc(at, &t->ring->coder, domain, node, number(block), bytes);
-	commit(t, at);
+		at = ml_put_alloc(at, &r->coder, domain, node, number(block), bytes);
+	commit(t, r, at);
 }
 
 void ml_record_alloc(struct ml_thread *t, enum ml_domain domain, const void *block, uint64_t bytes, const void *caller)
@@ -114,12 +114,13 @@ void ml_record_object_alloc(struct ml_thread *t, enum ml_domain domain, const vo
 static inline __attribute__((always_inline)) void
 record_free(struct ml_thread *t, enum ml_record code, enum ml_domain domain, const void *block, const void *caller)
 {
-	uint32_t node, python = stack(t, caller, &node);
-	uint8_t *at = begin_record(t, python);
+	struct ml_ring *r = t->ring;
+	uint32_t node, python = stack(t, r, caller, &node);
+	uint8_t *at = begin_record(t, r, python);
 
 	if (at)
-		at = ml_put_free(at, &t->ring->coder, code, domain, node, number(block));
-	commit(t, at);
+		at = ml_put_free(at, &r->coder, code, domain, node, number(block));
+	commit(t, r, at);
 }
 
 void ml_record_free(struct ml_thread *t, enum ml_domain domain, const void *block, const void *caller)
@@ -166,96 +167,103 @@ void ml_record_realloc_begin(struct ml_thread *t, enum ml_domain domain, const v
 }
 
 /* For records that continue an event or have no stack: they don't walk. */
-static uint8_t *begin_bare(struct ml_thread *t)
+static uint8_t *begin_bare(struct ml_thread *t, struct ml_ring *r)
 {
 	t->busy = ML_IN_RECORD;
 	if (atomic_load_explicit(&ml_process.state, memory_order_relaxed) != ML_RECORDING)
 		return begin_early(t, false);
-	return begin(t->ring, true);
+	return begin(r, true);
 }
 
 void ml_record_realloc_end(struct ml_thread *t, enum ml_outcome outcome, const void *block, uint64_t bytes)
 {
-	uint8_t *at = begin_bare(t);
+	struct ml_ring *r = t->ring;
+	uint8_t *at = begin_bare(t, r);
 
 	if (at)
-		at = ml_put_realloc_end(at, &t->ring->coder, outcome, number(block), bytes);
-	commit(t, at);
+		at = ml_put_realloc_end(at, &r->coder, outcome, number(block), bytes);
+	commit(t, r, at);
 }
 
 void ml_record_map(struct ml_thread *t, int brk, const void *start, uint64_t bytes, int prot, int flags,
 		   const void *caller)
 {
-	uint32_t node, python = stack(t, caller, &node);
-	uint8_t *at = begin_record(t, python);
+	struct ml_ring *r = t->ring;
+	uint32_t node, python = stack(t, r, caller, &node);
+	uint8_t *at = begin_record(t, r, python);
 
 	if (at) {
-		at = ml_put_range(at, &t->ring->coder, ML_RECORD_MAP | (brk ? ML_REC_BREAK : 0), node, number(start),
-				  bytes);
+		at = ml_put_range(at, &r->coder, ML_RECORD_MAP | (brk ? ML_REC_BREAK : 0), node, number(start), bytes);
 		at = ml_put_varint(at, (unsigned)prot);
 		at = ml_put_varint(at, (unsigned)flags);
 	}
-	commit(t, at);
+	commit(t, r, at);
 }
 
 void ml_record_unmap_begin(struct ml_thread *t, int brk, const void *start, uint64_t bytes, const void *caller)
 {
-	uint32_t node, python = stack(t, caller, &node);
-	uint8_t *at = begin_record(t, python);
+	struct ml_ring *r = t->ring;
+	uint32_t node, python = stack(t, r, caller, &node);
+	uint8_t *at = begin_record(t, r, python);
 
 	if (at)
-		at = ml_put_range(at, &t->ring->coder, ML_RECORD_UNMAP_BEGIN | (brk ? ML_REC_BREAK : 0), node,
-				  number(start), bytes);
-	commit(t, at);
+		at = ml_put_range(at, &r->coder, ML_RECORD_UNMAP_BEGIN | (brk ? ML_REC_BREAK : 0), node, number(start),
+				  bytes);
+	commit(t, r, at);
 }
 
 void ml_record_unmap_end(struct ml_thread *t, enum ml_outcome outcome)
 {
-	uint8_t *at = begin_bare(t);
+	struct ml_ring *r = t->ring;
+	uint8_t *at = begin_bare(t, r);
 
 	if (at)
-		at = ml_put_range_end(at, &t->ring->coder, ML_RECORD_UNMAP_END, outcome, 0, 0);
-	commit(t, at);
+		at = ml_put_range_end(at, &r->coder, ML_RECORD_UNMAP_END, outcome, 0, 0);
+	commit(t, r, at);
 }
 
 void ml_record_remap_begin(struct ml_thread *t, const void *start, uint64_t bytes, int flags, const void *caller)
 {
-	uint32_t node, python = stack(t, caller, &node);
-	uint8_t *at = begin_record(t, python);
+	struct ml_ring *r = t->ring;
+	uint32_t node, python = stack(t, r, caller, &node);
+	uint8_t *at = begin_record(t, r, python);
 
 	if (at) {
-		at = ml_put_range(at, &t->ring->coder, ML_RECORD_REMAP_BEGIN, node, number(start), bytes);
+		at = ml_put_range(at, &r->coder, ML_RECORD_REMAP_BEGIN, node, number(start), bytes);
 		at = ml_put_varint(at, (unsigned)flags);
 	}
-	commit(t, at);
+	commit(t, r, at);
 }
 
 void ml_record_remap_end(struct ml_thread *t, enum ml_outcome outcome, const void *start, uint64_t bytes)
 {
-	uint8_t *at = begin_bare(t);
+	struct ml_ring *r = t->ring;
+	uint8_t *at = begin_bare(t, r);
 
 	if (at)
-		at = ml_put_range_end(at, &t->ring->coder, ML_RECORD_REMAP_END, outcome, number(start), bytes);
-	commit(t, at);
+		at = ml_put_range_end(at, &r->coder, ML_RECORD_REMAP_END, outcome, number(start), bytes);
+	commit(t, r, at);
 }
 
 void ml_record_protect(struct ml_thread *t, const void *start, uint64_t bytes, int prot, const void *caller)
 {
-	uint32_t node, python = stack(t, caller, &node);
-	uint8_t *at = begin_record(t, python);
+	struct ml_ring *r = t->ring;
+	uint32_t node, python = stack(t, r, caller, &node);
+	uint8_t *at = begin_record(t, r, python);
 
 	if (at) {
-		at = ml_put_range(at, &t->ring->coder, ML_RECORD_PROTECT, node, number(start), bytes);
+		at = ml_put_range(at, &r->coder, ML_RECORD_PROTECT, node, number(start), bytes);
 		at = ml_put_varint(at, (unsigned)prot);
 	}
-	commit(t, at);
+	commit(t, r, at);
 }
 
 void ml_record_arena(struct ml_thread *t, int released, const void *start, uint64_t bytes)
 {
-	uint8_t *at = begin_bare(t);
+	struct ml_ring *r = t->ring;
+	uint8_t *at = begin_bare(t, r);
 
 	if (at)
-		at = ml_put_arena(at, &t->ring->coder, released, number(start), bytes);
-	commit(t, at);
+		at = ml_put_arena(at, &r->coder, released, number(start), bytes);
+	commit(t, r, at);
 }

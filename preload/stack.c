@@ -390,7 +390,7 @@ static __attribute__((noinline)) uint32_t go_on(struct ml_stack *s, uint32_t ind
 }
 
 /* Does what follow() does, without a call, where the frames are those of the event before. */
-static inline __attribute__((always_inline)) uint32_t stay(struct ml_stack *s, const void *top)
+static __attribute__((noinline)) uint32_t stay(struct ml_stack *s, const void *top)
 {
 	uint32_t index = s->depth - 1;
 	const struct ml_link *l;
@@ -420,23 +420,18 @@ static __attribute__((noinline)) uint32_t stay_unusual(struct ml_stack *s)
 
 uint32_t ml_stack_python(struct ml_stack *s)
 {
-	const char here = 0;
+	char here;
 	const void *top = ml_walk_top_quick(abi(), &s->walker, (uintptr_t)&here);
 
-	return __builtin_expect(!top, 0) ? stay_unusual(s) : stay(s, top);
+	if (__builtin_expect(top != NULL, 1))
+		return stay(s, top);
+	if (!ml_walk_is_stateless(&s->walker))
+		return stay_unusual(s);
+	s->depth = 0;
+	return 0;
 }
 
-/* What was found out about an address in an earlier epoch may be wrong: its module may be gone. */
-static inline void follow_modules(struct ml_stack *s)
-{
-	uint32_t epoch = ml_modules_epoch(&ml_process.modules);
-
-	if (__builtin_expect(s->modules_epoch != epoch, 0))
-		__builtin_memset(s->recents, 0, ML_RECENTS * sizeof *s->recents);
-	s->modules_epoch = epoch;
-}
-
-static __attribute__((noinline)) uint32_t ask_caller_node(struct ml_recent *r, uint32_t parent, uintptr_t address)
+static void ask_caller_node(struct ml_recent *r, uint32_t parent, uintptr_t address)
 {
 	uint64_t offset;
 	uint32_t module = ml_modules_find(&ml_process.modules, address, &offset);
@@ -449,6 +444,19 @@ static __attribute__((noinline)) uint32_t ask_caller_node(struct ml_recent *r, u
 	}
 	*r = (struct ml_recent){address, parent, ML_SUBJECT(ML_NODE_NATIVE, 0),
 				ml_tree_node(parent, ML_SUBJECT(ML_NODE_NATIVE, module), offset), 0};
+}
+
+/* What was found out about an address in an earlier epoch may be wrong: its module may be gone. */
+static __attribute__((noinline)) uint32_t find_caller_node(struct ml_stack *s, struct ml_recent *r, uint32_t parent,
+							   uintptr_t address)
+{
+	uint32_t epoch = ml_modules_epoch(&ml_process.modules);
+
+	if (s->modules_epoch != epoch)
+		__builtin_memset(s->recents, 0, ML_RECENTS * sizeof *s->recents);
+	s->modules_epoch = epoch;
+	if (!is_recent(r, parent, ML_SUBJECT(ML_NODE_NATIVE, 0), address))
+		ask_caller_node(r, parent, address);
 	return r->node;
 }
 
@@ -456,13 +464,12 @@ uint32_t ml_stack_caller(struct ml_stack *s, uint32_t parent, const void *caller
 {
 	const uint32_t subject = ML_SUBJECT(ML_NODE_NATIVE, 0);
 	uintptr_t address = (uintptr_t)caller;
-	struct ml_recent *r;
+	struct ml_recent *r = recent(s, parent, subject, address);
 
-	follow_modules(s);
-	r = recent(s, parent, subject, address);
-	if (__builtin_expect(is_recent(r, parent, subject, address), 1))
+	if (__builtin_expect(s->modules_epoch == ml_modules_epoch(&ml_process.modules), 1) &&
+	    __builtin_expect(is_recent(r, parent, subject, address), 1))
 		return r->node;
-	return ask_caller_node(r, parent, address);
+	return find_caller_node(s, r, parent, address);
 }
 
 bool ml_stack_prepare(struct ml_stack *s)

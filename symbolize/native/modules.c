@@ -407,11 +407,6 @@ uint32_t ml_modules_find(const struct ml_modules *m, uintptr_t address, uint64_t
 	return found.id;
 }
 
-uint32_t ml_modules_epoch(const struct ml_modules *m)
-{
-	return LOAD(m->epoch);
-}
-
 uint32_t ml_modules_count(const struct ml_modules *m)
 {
 	return LOAD(m->count);

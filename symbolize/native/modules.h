@@ -68,7 +68,10 @@ unsigned ml_modules_refresh(struct ml_modules *m, void (*added)(void *context, c
 uint32_t ml_modules_find(const struct ml_modules *m, uintptr_t address, uint64_t *offset);
 
 /* Counts the refreshes that found a change: what was looked up in an earlier epoch may be another module's now. */
-uint32_t ml_modules_epoch(const struct ml_modules *m);
+static inline uint32_t ml_modules_epoch(const struct ml_modules *m)
+{
+	return atomic_load_explicit(&m->epoch, memory_order_acquire);
+}
 
 /* The number of modules, loaded or not, and each by its id, from 1 to that number. */
 uint32_t ml_modules_count(const struct ml_modules *m);

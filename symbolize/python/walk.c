@@ -344,7 +344,11 @@ const void *ml_walk_top_unusual(const struct ml_abi *abi, struct ml_walker *w, u
 {
 	const void *thread = own_thread(abi, w, stack_pointer), *frame;
 
-	if (!thread || is_over(abi, thread))
+	if (!thread) {
+		w->stateless = abi->is.at.thread_chunk ? ML_WALK_STATELESS : 0;
+		return NULL;
+	}
+	if (is_over(abi, thread))
 		return NULL;
 	remember(abi, w, thread);
 	ml_walk_seen = (struct ml_walk_seen){thread, NULL}; /* always: careful may be set while this walk goes on */

@@ -29,7 +29,28 @@ struct ml_walker {
 	const void *bound; /* before 3.12: the state that was first bound to this thread. May be gone */
 	uintptr_t self;    /* pthread_self() */
 	bool has_looked;   /* for current */
+	uint32_t
+		stateless; /* walks that need not look for a thread state: there was none, see ml_walk_may_get_state() */
 };
+
+/* Walks after which a thread without a thread state is looked at again in any case. */
+#define ML_WALK_STATELESS 1024u
+
+/*
+ * Is to be told of each stack chunk and each block of PyMem_RawCalloc that the calling thread asks for: from 3.11 on a
+ * thread state is made by the one, and gets the other before its first function runs (new_threadstate and push_chunk,
+ * Python/pystate.c), so that until then a thread that had none has none.
+ */
+static inline void ml_walk_may_get_state(struct ml_walker *w)
+{
+	w->stateless = 0;
+}
+
+/* Whether the calling thread is known to have no thread state, and so no Python frame. */
+static inline bool ml_walk_is_stateless(struct ml_walker *w)
+{
+	return __builtin_expect(w->stateless != 0, 0) && w->stateless--;
+}
 
 /* What the walk that goes on now has found out, for ml_walk_previous_careful(). */
 struct ml_walk_seen {
@@ -100,7 +121,7 @@ static inline const void *ml_walk_top_quick(const struct ml_abi *abi, const stru
 	return (const void *)ml_load_word(cframe, at->cframe_frame);
 }
 
-/* ml_walk_top() where that gives NULL. */
+/* ml_walk_top() where that gives NULL and the thread may have a state. */
 const void *ml_walk_top_unusual(const struct ml_abi *abi, struct ml_walker *w, uintptr_t stack_pointer);
 
 /*
@@ -113,7 +134,7 @@ static inline const void *ml_walk_top(const struct ml_abi *abi, struct ml_walker
 {
 	const void *frame = ml_walk_top_quick(abi, w, stack_pointer);
 
-	return frame ? frame : ml_walk_top_unusual(abi, w, stack_pointer);
+	return frame || ml_walk_is_stateless(w) ? frame : ml_walk_top_unusual(abi, w, stack_pointer);
 }
 
 /* The frame that called this one, or NULL. */

@@ -108,6 +108,32 @@ def test_threads_that_python_does_not_know(python):
     assert started.allocations < 10_000  # the caller did not make them: they have no Python stack
 
 
+@pytest.mark.parametrize("objects", ["on", "off"])
+def test_threads_that_python_knows_now_and_then(python, objects):
+    """What is known of such a thread between two calls says nothing of what it does in one."""
+    _, process = record_calls(python, NAMES, """
+        entry = ctypes.CFUNCTYPE(None)
+        visit = bind("visit", number, entry, number, number, size)
+        leak = ctypes.CDLL(None).malloc
+        leak.argtypes, leak.restype = [size], None
+        def inner(bytes):
+            leak(bytes)  # leaked
+        def work():
+            inner(4321)  # called
+        function = entry(work)
+        answer = None
+        answer = visit(function, 50, 100, 1234)  # started
+        print(answer)
+    """, MEMLINE_OBJECTS=objects)
+    process.check_exact()
+    leaked = process.rows["leaked"]
+    assert (leaked.live, leaked.live_blocks, leaked.increment) == (50 * 4321, 50, 50 * 4321)
+    if objects == "off":
+        assert leaked.allocations == 50
+    assert process.rows["called"].increment >= 50 * 4321
+    assert process.rows["started"].allocations < 5000
+
+
 @pytest.mark.parametrize("daemon", [False, True])
 def test_python_threads(python, daemon):
     process = record(python, f"""

@@ -166,6 +166,7 @@ START_TEST(picks_the_threads_own_state)
 	other = thread_with_frame(cframes + 2, &other_frame);
 	set_interpreters(false);
 	ck_assert_ptr_null(ml_walk_top(&abi, &walker, (uintptr_t)cframes));
+	ml_walk_may_get_state(&walker);
 	fake.current = mine;
 	fake.bound = mine;
 	ck_assert_ptr_eq(ml_walk_top(&abi, &walker, (uintptr_t)cframes), my_frame);
@@ -180,6 +181,7 @@ START_TEST(picks_the_threads_own_state)
 	ck_assert_ptr_eq(ml_walk_top(&abi, &walker, (uintptr_t)cframes), my_frame);
 	fake.bound = NULL;
 	ck_assert_ptr_null(ml_walk_top(&abi, &walker, (uintptr_t)cframes));
+	ml_walk_may_get_state(&walker);
 	fake.bound = mine;
 	/* This thread's own, of a subinterpreter. */
 	set_interpreters(true);
@@ -193,6 +195,29 @@ START_TEST(picks_the_threads_own_state)
 	fake.current = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ck_assert_ptr_eq(ml_walk_top(&abi, &walker, (uintptr_t)cframes), my_frame);
 	munmap(fake.current, 4096);
+}
+END_TEST
+
+START_TEST(knows_for_a_while_that_there_is_no_state)
+{
+	uintptr_t cframe[2];
+	void *frame;
+
+	start(_i);
+	set_interpreters(false);
+	fake.bound = NULL;
+	ck_assert_ptr_null(ml_walk_top(&abi, &walker, (uintptr_t)cframe));
+	fake.bound = thread_with_frame(cframe, &frame);
+	if (at->thread_chunk) { /* nobody has said that there may be one */
+		for (unsigned i = 0; i < ML_WALK_STATELESS; i++)
+			ck_assert_ptr_null(ml_walk_top(&abi, &walker, (uintptr_t)cframe));
+		ck_assert_ptr_eq(ml_walk_top(&abi, &walker, (uintptr_t)cframe), frame);
+		fake.bound = NULL;
+		ck_assert_ptr_null(ml_walk_top(&abi, &walker, (uintptr_t)cframe));
+		fake.bound = thread_with_frame(cframe, &frame);
+		ml_walk_may_get_state(&walker);
+	}
+	ck_assert_ptr_eq(ml_walk_top(&abi, &walker, (uintptr_t)cframe), frame);
 }
 END_TEST
 
@@ -235,6 +260,7 @@ START_TEST(reads_the_current_state_without_a_call)
 	ck_assert_ptr_eq(ml_walk_top_quick(&abi, &walker, (uintptr_t)cframes), my_frame);
 	set_variable(NULL); /* the state is gone, */
 	ck_assert_ptr_null(ml_walk_top(&abi, &walker, (uintptr_t)cframes));
+	ml_walk_may_get_state(&walker);
 	fake.bound = mine; /* or only the GIL */
 	ck_assert_ptr_eq(ml_walk_top(&abi, &walker, (uintptr_t)cframes), my_frame);
 	set_variable(other);
@@ -559,8 +585,8 @@ static void *walk_in_thread(void *argument)
 	void *frame;
 
 	fake.current = fake.bound = thread_with_frame(cframe, &frame);
-	*(bool *)argument = ml_walk_top(&abi, &mine, (uintptr_t)cframe) == frame &&
-			    ml_walk_top(&abi, &mine, HERE - 4096) == frame;
+	*(bool *)argument =
+		ml_walk_top(&abi, &mine, (uintptr_t)cframe) == frame && ml_walk_top(&abi, &mine, HERE - 4096) == frame;
 	return NULL;
 }
 
@@ -640,6 +666,7 @@ int main(void)
 	tcase_add_loop_test(tcase, knows_frames_that_have_not_begun, FAKE_OLDEST, FAKE_NEWEST + 1);
 	tcase_add_loop_test(tcase, tells_shims_and_bad_frames, FAKE_OLDEST, FAKE_NEWEST + 1);
 	tcase_add_loop_test(tcase, picks_the_threads_own_state, FAKE_OLDEST, FAKE_NEWEST + 1);
+	tcase_add_loop_test(tcase, knows_for_a_while_that_there_is_no_state, FAKE_OLDEST, FAKE_NEWEST + 1);
 	tcase_add_loop_test(tcase, reads_the_current_state_without_a_call, FAKE_OLDEST, FAKE_NEWEST + 1);
 	tcase_add_loop_test(tcase, takes_no_variable_that_may_be_another, FAKE_OLDEST, FAKE_NEWEST + 1);
 	tcase_add_loop_test(tcase, leaves_finished_threads_alone, FAKE_OLDEST, FAKE_NEWEST + 1);

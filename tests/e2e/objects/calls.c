@@ -303,6 +303,37 @@ int calls_native_threads(int threads, int blocks, size_t n)
 	return wrong;
 }
 
+struct visit {
+	struct job job;
+	void (*python)(void);
+	int visits;
+};
+
+static void *visiting_thread(void *argument)
+{
+	const struct visit *visit = argument;
+	void *failed = NULL;
+
+	for (int i = 0; i < visit->visits && !failed; i++) {
+		failed = native_thread((void *)&visit->job);
+		visit->python();
+	}
+	return failed;
+}
+
+/* A thread that Python does not know until it calls there, again and again, and after each call no more. In between it
+   does what the threads of calls_native_threads() do. Returns 0, or that it could not. */
+int calls_visit(void (*python)(void), int visits, int blocks, size_t n)
+{
+	struct visit visit = {{blocks, n}, python, visits};
+	pthread_t thread;
+	void *failed;
+
+	if (pthread_create(&thread, NULL, visiting_thread, &visit) != 0 || pthread_join(thread, &failed) != 0)
+		return 1;
+	return failed != NULL;
+}
+
 /* What calls_tally() has done, in a file that outlives the process. */
 struct tally {
 	volatile uint64_t allocations, frees;
