@@ -319,17 +319,19 @@ static inline __attribute__((always_inline)) bool same_caller(const struct ml_sp
 	       __builtin_expect(ml_load_word(caller, instr_at) == p[-1].instr, 1);
 }
 
-/* Whether all below the link at index, whose frame is live, is as the chain has it. Positions are pointers. */
-static inline __attribute__((always_inline)) bool same_below(const struct ml_stack *s, uint32_t index)
+/* Whether all below the spot, whose frame is live, is as the chain has it. Positions are pointers. */
+static inline __attribute__((always_inline)) bool same_below(const struct ml_stack *s, const struct ml_spot *p)
 {
 	const uint32_t previous_at = abi()->is.at.frame_previous, instr_at = abi()->is.at.frame_instr;
-	const struct ml_spot *p = &s->spots[index];
+	const struct ml_spot *root = s->spots;
 
-	for (; index >= 4; index -= 4, p -= 4)
+	for (const struct ml_spot *eighth = root + 8; p >= eighth; p -= 8)
 		if (!(same_caller(p, previous_at, instr_at) && same_caller(p - 1, previous_at, instr_at) &&
-		      same_caller(p - 2, previous_at, instr_at) && same_caller(p - 3, previous_at, instr_at)))
+		      same_caller(p - 2, previous_at, instr_at) && same_caller(p - 3, previous_at, instr_at) &&
+		      same_caller(p - 4, previous_at, instr_at) && same_caller(p - 5, previous_at, instr_at) &&
+		      same_caller(p - 6, previous_at, instr_at) && same_caller(p - 7, previous_at, instr_at)))
 			return false;
-	for (; index; index--, p--)
+	for (; p > root; p--)
 		if (!same_caller(p, previous_at, instr_at))
 			return false;
 	return !ml_load_word(p->frame, previous_at);
@@ -342,7 +344,7 @@ static inline uint32_t compare_from(struct ml_stack *s, uint32_t index)
 
 	if (abi()->is.instr_unit)
 		return compare(s, index, last, false);
-	if (last || !same_below(s, index))
+	if (last || !same_below(s, &s->spots[index]))
 		return compare(s, index, last, true);
 	if (same_position(s, index, true))
 		return index + 1;
@@ -396,7 +398,8 @@ static __attribute__((noinline)) uint32_t stay(struct ml_stack *s, const void *t
 	const struct ml_link *l;
 	uintptr_t instr;
 
-	if (index >= ML_STACK_VERIFIED || s->spots[index].frame != top || abi()->is.instr_unit || !same_below(s, index))
+	if (index >= ML_STACK_VERIFIED || s->spots[index].frame != top || abi()->is.instr_unit ||
+	    !same_below(s, &s->spots[index]))
 		return follow(s, top);
 	l = &s->links[index];
 	instr = ml_load_word(top, abi()->is.at.frame_instr);
