@@ -19,6 +19,9 @@
    free are not among them. */
 #define DORMANT_PERIOD 16u
 
+/* Hooks of a thread between two looks whether to go on, in a paused process. */
+#define PAUSED_PERIOD 64u
+
 struct ml_process ml_process;
 
 __thread struct ml_thread ml_thread __attribute__((tls_model("initial-exec"))) = {.gate = ML_GATE_NONE, .countdown = 1};
@@ -57,6 +60,33 @@ void ml_process_stop(enum ml_stop reason, int error)
 	h->stop = reason;
 	h->stop_errno = error;
 	atomic_store(&ml_wiped->gate, 0);
+}
+
+static bool is_to_pause(void)
+{
+	return __atomic_load_n(&ml_process.control->paused, __ATOMIC_RELAXED);
+}
+
+void ml_process_obey(void)
+{
+	int recording = ML_RECORDING;
+
+	if (is_to_pause() && atomic_compare_exchange_strong(&ml_process.state, &recording, ML_PAUSED))
+		atomic_store(&ml_wiped->gate, 0);
+}
+
+/* Opens the gate again, if that was asked for. */
+static bool resume(void)
+{
+	int paused = ML_PAUSED;
+
+	if (is_to_pause())
+		return false;
+	if (atomic_compare_exchange_strong(&ml_process.state, &paused, ML_RECORDING))
+		atomic_store(&ml_wiped->gate, ml_process.generation);
+	if (state() == ML_STOPPED) /* meanwhile */
+		atomic_store(&ml_wiped->gate, 0);
+	return state() == ML_RECORDING;
 }
 
 void ml_process_wait(void)
@@ -155,6 +185,7 @@ static bool start_trace(void)
 {
 	int parent;
 
+	set_state(ML_UNSTARTED); /* that a forked child's parent has stopped says nothing of the child */
 	ml_process.pid = ml_sys_getpid();
 	ml_identity_of(ml_process.pid, &ml_process.start_ticks, &parent);
 	ml_process.started_ns = clock_ns(CLOCK_REALTIME);
@@ -162,7 +193,10 @@ static bool start_trace(void)
 	ml_process.baseline_rss = ml_identity_resident_pages() * getauxval(AT_PAGESZ);
 	atomic_store(&finalized, false);
 	ml_ring_reset();
-	return ml_file_start() && ml_tree_reset();
+	if (!ml_file_start() || !ml_tree_reset())
+		return false;
+	ml_process.control = ml_file_map(ML_EXTENT_CONTROL, 0, sizeof *ml_process.control);
+	return ml_process.control != NULL;
 }
 
 /* From here on hooks record. */
@@ -346,6 +380,11 @@ static struct ml_thread *enter_new(struct ml_thread *t)
 	case ML_WAITING:
 	case ML_RECORDING:
 		return attach(t);
+	case ML_PAUSED:
+		if (resume())
+			return t->gate == ml_process.generation ? t : attach(t);
+		t->countdown = PAUSED_PERIOD;
+		return NULL;
 	case ML_STOPPED:
 		ml_process_count(ML_COUNTER_DROPPED_STOPPED, 1);
 		return NULL;

@@ -8,6 +8,9 @@
  *         memory is used up ◄───┘ │     of any process in a later state than DORMANT.
  *              ▼                  ▼
  *           WAITING ──frame──► RECORDING ──bound or failure──► STOPPED
+ *                               ▲ │                              ▲
+ *                        resume │ ▼ pause                        │
+ *                              PAUSED ───────────────────────────┘
  */
 #ifndef ML_PRELOAD_PROCESS_H
 #define ML_PRELOAD_PROCESS_H
@@ -28,6 +31,7 @@ enum ml_state {
 	ML_EARLY,
 	ML_WAITING,
 	ML_RECORDING,
+	ML_PAUSED,
 	ML_STOPPED,
 };
 
@@ -55,12 +59,16 @@ struct ml_process {
 	uintptr_t python_start; /* the object that holds CPython: its lowest and one past its highest address */
 	uintptr_t python_end;
 	struct ml_modules modules;
+	const struct ml_control *control; /* of the trace */
 };
 
 extern struct ml_process ml_process ML_HIDDEN;
 
 /* Ends the recording; what was recorded stays readable. The first reason counts. error: a positive errno or 0. */
 void ml_process_stop(enum ml_stop reason, int error);
+
+/* Pauses the recording if that was asked for. To be called now and then. */
+void ml_process_obey(void);
 
 /* EARLY or WAITING: a Python frame was seen, so there is to be a file. Takes early_lock. Afterwards the state is
    another. */

@@ -35,7 +35,7 @@ static void may_get_state(void)
 {
 	const struct ml_thread *t = &ml_thread;
 
-	if (t->ring && t->gate == atomic_load_explicit(&ml_wiped->gate, memory_order_relaxed))
+	if (t->ring && t->gate == ml_process.generation)
 		ml_walk_may_get_state(&t->ring->stack.walker);
 }
 

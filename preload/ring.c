@@ -215,6 +215,7 @@ static void tick(struct ml_ring *r)
 	uint64_t ns = now_ns(), pages = 0;
 
 	r->countdown = ML_RING_PERIOD;
+	ml_process_obey();
 	if (ns <= r->ns)
 		return;
 	if (claim_rss(ns)) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "report/blocks.h"
+#include "report/control.h"
 #include "report/fold.h"
 #include "report/memory.h"
 
@@ -200,6 +201,7 @@ void ml_check_print(const struct ml_check *c, struct ml_trace *t, FILE *out)
 #undef X
 	};
 	uint64_t lost = ml_load_dropped(t);
+	struct ml_controls controls;
 
 	for (unsigned i = 0; i < ML_CHECKS; i++) {
 		const struct ml_check_count *count = &c->counts[i];
@@ -223,4 +225,8 @@ void ml_check_print(const struct ml_check *c, struct ml_trace *t, FILE *out)
 		fprintf(out, "%s: sound, %" PRIu64 " events\n", t->path, c->events);
 	else if (lost)
 		fprintf(out, "%s: %" PRIu64 " events were not recorded, which may be why\n", t->path, lost);
+	ml_controls_read(&controls, t);
+	if (ml_controls_paused(&controls) && !ml_check_sound(c, t))
+		fprintf(out, "%s: recording was paused, which may be why\n", t->path);
+	ml_controls_free(&controls);
 }

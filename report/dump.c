@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "report/control.h"
 #include "trace/print.h"
 
 /* Calls inlined into one another at one place; what lies further out is left out. */
@@ -138,15 +139,33 @@ static void dump_nodes(const struct ml_trace *t, struct ml_objects *objects, FIL
 	}
 }
 
+static void dump_control(const struct ml_trace *t, FILE *out)
+{
+	static const char *const request[] = {
+		[ML_REQUEST_MARK] = "mark", [ML_REQUEST_PAUSE] = "pause", [ML_REQUEST_RESUME] = "resume"};
+	struct ml_controls controls;
+
+	ml_controls_read(&controls, t);
+	for (size_t i = 0; i < controls.n; i++) {
+		const struct ml_control_entry *e = &controls.entries[i];
+		fprintf(out, "control %s at %" PRIu64 " ns ",
+			e->request < sizeof(request) / sizeof(request[0]) ? request[e->request] : "?", e->ns);
+		print_text(out, e->name);
+		fputc('\n', out);
+	}
+	ml_controls_free(&controls);
+}
+
 static void dump_extent(const struct ml_extent *e, FILE *out)
 {
 	static const char *const kind[] = {
-		[ML_EXTENT_NONE] = "none",    [ML_EXTENT_DIRECTORY] = "directory", [ML_EXTENT_META] = "meta",
-		[ML_EXTENT_DEFS] = "defs",    [ML_EXTENT_NODES] = "nodes",         [ML_EXTENT_RING] = "ring",
-		[ML_EXTENT_EVENTS] = "events"};
+		[ML_EXTENT_NONE] = "none",     [ML_EXTENT_DIRECTORY] = "directory", [ML_EXTENT_META] = "meta",
+		[ML_EXTENT_DEFS] = "defs",     [ML_EXTENT_NODES] = "nodes",         [ML_EXTENT_RING] = "ring",
+		[ML_EXTENT_EVENTS] = "events", [ML_EXTENT_CONTROL] = "control"};
 
 	fprintf(out, "extent %s at %" PRIu64 " length %" PRIu64 " id %" PRIu32 " sequence %" PRIu64 "\n",
-		e->kind <= ML_EXTENT_EVENTS ? kind[e->kind] : "?", e->offset, e->length, e->id, e->sequence);
+		e->kind < sizeof(kind) / sizeof(kind[0]) ? kind[e->kind] : "?", e->offset, e->length, e->id,
+		e->sequence);
 }
 
 static void dump_records(const struct ml_load_piece *piece, uint64_t offset, FILE *out)
@@ -197,6 +216,7 @@ int ml_dump(struct ml_trace *t, unsigned parts, struct ml_objects *objects, FILE
 
 	dump_header(t, out);
 	dump_meta(t, out);
+	dump_control(t, out);
 	if (parts & ML_DUMP_DEFS) {
 		dump_codes(t, out);
 		dump_modules(t, out);

@@ -50,15 +50,24 @@ bool ml_options_number(const char *text, uint64_t *value)
 	return !*end && !errno;
 }
 
-/* Seconds from the start, also with a fraction. */
-static void take_seconds(struct argp_state *state, const char *name, const char *text, uint64_t *ns)
+bool ml_options_mark(const char *text)
+{
+	char *end;
+
+	strtod(text, &end);
+	return *text && *text != '-' && (end == text || *end);
+}
+
+/* Seconds from the start, also with a fraction, or the name of a mark. */
+static void take_moment(struct argp_state *state, const char *name, const char *text, uint64_t *ns, const char **mark)
 {
 	char *end;
 	double seconds = strtod(text, &end);
 
-	if (end == text || *end || !(seconds >= 0) || seconds > 1e9)
-		argp_error(state, "--%s: '%s' is no number of seconds", name, text);
-	*ns = (uint64_t)(seconds * 1e9 + 0.5);
+	*mark = ml_options_mark(text) ? text : NULL;
+	if (!*mark && (end == text || !(seconds >= 0) || seconds > 1e9))
+		argp_error(state, "--%s: '%s' is neither a number of seconds nor a mark", name, text);
+	*ns = *mark ? *ns : (uint64_t)(seconds * 1e9 + 0.5);
 }
 
 static uint64_t take_number(struct argp_state *state, const char *name, const char *text, uint64_t least, uint64_t most)
@@ -95,10 +104,10 @@ static error_t parse_select(int key, char *text, struct argp_state *state)
 		o->fold.tid = (uint32_t)take_number(state, "thread", text, 1, UINT32_MAX);
 		return 0;
 	case OPTION_FROM:
-		take_seconds(state, "from", text, &o->fold.from_ns);
+		take_moment(state, "from", text, &o->fold.from_ns, &o->from_mark);
 		return 0;
 	case OPTION_TO:
-		take_seconds(state, "to", text, &o->fold.to_ns);
+		take_moment(state, "to", text, &o->fold.to_ns, &o->to_mark);
 		return 0;
 	case OPTION_END:
 		if (strcmp(text, "last") && strcmp(text, "finalize"))
@@ -115,7 +124,7 @@ static error_t parse_select(int key, char *text, struct argp_state *state)
 		o->precision = (int)take_number(state, "precision", text, 0, PRECISION_MAX);
 		return 0;
 	case ARGP_KEY_END:
-		if (o->fold.from_ns > o->fold.to_ns)
+		if (!o->from_mark && !o->to_mark && o->fold.from_ns > o->fold.to_ns)
 			argp_error(state, "--from lies behind --to");
 		return 0;
 	}
@@ -171,8 +180,8 @@ static const struct argp_option select_options[] = {
 	{"scope", OPTION_SCOPE, "GLOB", 0, "Source files that are user code (as MEMLINE_SCOPE); may be repeated", 1},
 	{"function", OPTION_FUNCTION, "GLOB", 0, "Only functions of this name; may be repeated", 1},
 	{"thread", OPTION_THREAD, "TID", 0, "Only what this thread did", 1},
-	{"from", OPTION_FROM, "T", 0, "From this second on, counted from the start", 1},
-	{"to", OPTION_TO, "T", 0, "Up to this second", 1},
+	{"from", OPTION_FROM, "T", 0, "From this second on, counted from the start, or from this mark", 1},
+	{"to", OPTION_TO, "T", 0, "Up to this second or mark", 1},
 	{"end", OPTION_END, "WHEN", 0, "'last': the very last event (else: when Python began to finalize)", 1},
 	{"top", OPTION_TOP, "N", 0, "Show the first N", 1},
 	{"all", OPTION_ALL, NULL, 0, "Show all of them, and all their lines", 1},

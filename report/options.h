@@ -14,6 +14,8 @@ struct ml_options {
 	char **functions; /* of --function */
 	size_t functions_n;
 	struct ml_fold_options fold;
+	const char *from_mark; /* not NULL: fold.from_ns is where the trace has this mark */
+	const char *to_mark;
 	size_t top; /* 0: not given */
 	bool all;
 	int precision;
@@ -37,6 +39,9 @@ extern const struct argp ml_options_native_argp;
 
 /* Is the function asked for? By its name or the last part of it. */
 bool ml_options_takes(const struct ml_options *o, const char *function);
+
+/* Whether the text can be the name of a mark: no number, and nothing that looks like an option. */
+bool ml_options_mark(const char *text);
 
 /* A whole number without a sign; false where the text is something else. */
 bool ml_options_number(const char *text, uint64_t *value);

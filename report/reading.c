@@ -3,16 +3,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "report/control.h"
 #include "report/memory.h"
 #include "report/progress.h"
 
-static struct ml_fold *fold(struct ml_trace *t, const struct ml_options *options)
+static struct ml_fold *fold(struct ml_trace *t, const struct ml_fold_options *options)
 {
 	struct ml_progress progress;
 	struct ml_fold *f;
 
 	ml_progress_start(&progress, t->path);
-	f = ml_fold_run(t, &options->fold, ml_progress_show, &progress);
+	f = ml_fold_run(t, options, ml_progress_show, &progress);
 	ml_progress_end(&progress);
 	return f;
 }
@@ -38,6 +39,20 @@ static void add_totals(struct ml_totals *to, const struct ml_totals *t)
 	to->reserved_bytes += t->reserved_bytes;
 	to->rss_bytes += t->rss_bytes;
 	to->rss_max_bytes += t->rss_max_bytes;
+}
+
+/* What is to be folded, with the moments that the trace's marks stand for. NULL, or what is wrong with it. */
+static char *choose_window(const struct ml_trace *t, const struct ml_controls *c, const struct ml_options *options,
+			   struct ml_fold_options *window)
+{
+	*window = options->fold;
+	if (options->from_mark && !ml_controls_mark(c, options->from_mark, &window->from_ns))
+		return ml_memory_print("%s: it has no mark '%s'", t->path, options->from_mark);
+	if (options->to_mark && !ml_controls_mark(c, options->to_mark, &window->to_ns))
+		return ml_memory_print("%s: it has no mark '%s'", t->path, options->to_mark);
+	if (window->from_ns > window->to_ns)
+		return ml_memory_print("%s: --from lies behind --to", t->path);
+	return NULL;
 }
 
 /* Images of one process have one pid. */
@@ -87,15 +102,25 @@ static void add_trace(struct ml_reading *r, struct ml_trace *t, const struct ml_
 int ml_reading_add(struct ml_reading *r, const char *path, const struct ml_options *options, char **error)
 {
 	struct ml_trace *t = ml_load_open(path, error);
+	struct ml_fold_options window;
+	struct ml_controls controls;
 	struct ml_process process;
 	struct ml_scope scope;
 	struct ml_fold *f;
 
 	if (!t)
 		return -1;
+	ml_controls_read(&controls, t);
+	ml_controls_warn(&controls, &r->warnings);
+	*error = choose_window(t, &controls, options, &window);
+	ml_controls_free(&controls);
+	if (*error) {
+		ml_load_close(t);
+		return -1;
+	}
 	ml_process_read(t, &process);
 	scope = (struct ml_scope){options->scope ? options->scope : process.scope, process.root, process.program};
-	f = fold(t, options);
+	f = fold(t, &window);
 	ml_warnings_collect(&r->warnings, t, f);
 	if (!r->trace)
 		r->process = process;

@@ -12,7 +12,8 @@
  *                       ├──► DEFS      what the numbers mean: struct ml_def (code objects, modules)
  *                       ├──► NODES     the tree of stacks: arrays of struct ml_node
  *                       ├──► RING      the newest events of one thread, still being written: a struct ml_piece
- *                       └──► EVENTS    an older piece of a ring, as the ring was when it was full
+ *                       ├──► EVENTS    an older piece of a ring, as the ring was when it was full
+ *                       └──► CONTROL   what people asked of the process meanwhile: a struct ml_control
  *
  * Everything but EVENTS is written in place through a shared mapping, so that a SIGKILL between any two instructions
  * leaves a file that can be read. Each item therefore has one word that makes it valid and that is stored last:
@@ -110,6 +111,7 @@ enum ml_extent_kind {
 	ML_EXTENT_NODES = 4,  /* id: number of the first node */
 	ML_EXTENT_RING = 5,   /* id: ring */
 	ML_EXTENT_EVENTS = 6, /* id: ring; sequence: of the piece */
+	ML_EXTENT_CONTROL = 7,
 };
 
 /* An entry of the directory. An entry of length 0 is not there (yet); those after it may be. */
@@ -119,6 +121,28 @@ struct ml_extent {
 	uint32_t kind;   /* enum ml_extent_kind; readers pass over kinds that they don't know */
 	uint32_t id;
 	uint64_t sequence;
+};
+
+/*
+ * The one extent that its process only reads: others write it while the process runs, one at a time (they hold a write
+ * lock of fcntl(2) on the header). The process looks at it now and then.
+ */
+struct ml_control {
+	uint32_t paused; /* not 0: nothing is to be recorded */
+	uint32_t reserved[15];
+	struct ml_control_entry {
+		uint64_t ns;      /* since monotonic_ns */
+		uint32_t request; /* enum ml_request; stored last. The first 0 ends the list */
+		uint32_t reserved;
+		char name[48]; /* MARK: UTF-8, padded with NULs, of which the last byte is always one */
+	} entry[255];
+};
+
+enum ml_request {
+	ML_REQUEST_NONE = 0,
+	ML_REQUEST_MARK = 1, /* this moment has a name */
+	ML_REQUEST_PAUSE = 2,
+	ML_REQUEST_RESUME = 3,
 };
 
 /*
@@ -350,5 +374,6 @@ _Static_assert(sizeof(struct ml_def_code) == 32, "code layout");
 _Static_assert(sizeof(struct ml_def_module) == 48, "module layout");
 _Static_assert(sizeof(struct ml_node) == 16, "node layout");
 _Static_assert(sizeof(struct ml_piece) == 64, "piece layout");
+_Static_assert(sizeof(struct ml_control) == 16384, "control layout");
 
 #endif

@@ -29,8 +29,8 @@ struct ml_walker {
 	const void *bound; /* before 3.12: the state that was first bound to this thread. May be gone */
 	uintptr_t self;    /* pthread_self() */
 	bool has_looked;   /* for current */
-	uint32_t
-		stateless; /* walks that need not look for a thread state: there was none, see ml_walk_may_get_state() */
+	/* Walks that need not look for a thread state, since there was none: see ml_walk_may_get_state(). */
+	uint32_t stateless;
 };
 
 /* Walks after which a thread without a thread state is looked at again in any case. */

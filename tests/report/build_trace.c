@@ -46,6 +46,7 @@ struct build {
 	uint32_t rings_n;
 	struct part *pieces; /* EVENTS */
 	size_t pieces_n;
+	struct ml_control *control; /* NULL: there is none */
 	uint64_t turn;
 	const struct build_ring *owner; /* of the turn */
 	struct bytes file;
@@ -97,6 +98,7 @@ void build_done(struct build *b)
 	}
 	for (size_t i = 0; i < b->pieces_n; i++)
 		free(b->pieces[i].bytes.at);
+	free(b->control);
 	free(b->rings);
 	free(b->pieces);
 	free(b->meta.at);
@@ -394,6 +396,10 @@ static struct parts all_parts(const struct build *b)
 		add(&p->bytes, b->nodes.at + at, n);
 		add_zeros(&p->bytes, in_extent - n);
 	}
+	if (b->control) {
+		p = add_part(&parts, ML_EXTENT_CONTROL, 0);
+		add(&p->bytes, b->control, sizeof *b->control);
+	}
 	for (uint32_t i = 0; i < b->rings_n; i++) {
 		p = add_part(&parts, ML_EXTENT_RING, i);
 		add_piece(&p->bytes, b->rings[i], 0);
@@ -405,6 +411,13 @@ static struct parts all_parts(const struct build *b)
 		add(&p->bytes, b->pieces[i].bytes.at, b->pieces[i].bytes.n);
 	}
 	return parts;
+}
+
+struct ml_control *build_control(struct build *b)
+{
+	if (!b->control && !(b->control = calloc(1, sizeof *b->control)))
+		abort();
+	return b->control;
 }
 
 /* What an entry of the directory takes, with the holes before it. */

@@ -34,7 +34,8 @@ struct build_layout {
 struct build *build_new(void);
 void build_done(struct build *b);
 struct build_layout *build_layout(struct build *b);
-struct ml_header *build_header(struct build *b); /* counters, end and so on; the rest is filled in by build_bytes() */
+struct ml_control *build_control(struct build *b); /* from the first call on the trace has one; the builder's */
+struct ml_header *build_header(struct build *b);   /* counters, end and so on; the rest is filled in by build_bytes() */
 
 /* Definitions; each returns the number that it got. */
 void build_meta(struct build *b, const char *key, const char *value);

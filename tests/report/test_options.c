@@ -97,10 +97,30 @@ START_TEST(test_values)
 END_TEST
 
 static const char *const wrong[] = {
-	"--thread=0", "--thread=-1",     "--thread=4294967296", "--from=x",       "--from=-1",
+	"--thread=0", "--thread=-1",     "--thread=4294967296", "--from=1e10",    "--from=-1",
 	"--to=",      "--from=1 --to=0", "--from=nan",          "--to=inf",       "--end=now",
 	"--top=0",    "--top=1x",        "--precision=-1",      "--precision=21", "--unknown",
+	"--from=-x",
 };
+
+START_TEST(test_marks)
+{
+	struct ml_options o;
+
+	read_words(&o, "--from=before --to=1x");
+	ck_assert_str_eq(o.from_mark, "before");
+	ck_assert_str_eq(o.to_mark, "1x");
+	ml_options_free(&o);
+	read_words(&o, "--from=before --to=2 --from=1");
+	ck_assert_ptr_null(o.from_mark);
+	ck_assert_ptr_null(o.to_mark);
+	ck_assert_uint_eq(o.fold.from_ns, 1000000000);
+	ml_options_free(&o);
+	ck_assert(ml_options_mark("a b") && ml_options_mark("1,5") && ml_options_mark("x-"));
+	ck_assert(!ml_options_mark("") && !ml_options_mark("-x") && !ml_options_mark("0x10") &&
+		  !ml_options_mark("inf"));
+}
+END_TEST
 
 START_TEST(test_usage)
 {
@@ -144,6 +164,7 @@ int main(void)
 	tcase_add_test(tests, test_native);
 	tcase_add_test(tests, test_values);
 	tcase_add_loop_test(tests, test_usage, 0, (int)(sizeof(wrong) / sizeof(wrong[0])));
+	tcase_add_test(tests, test_marks);
 	tcase_add_test(tests, test_number);
 	suite_add_tcase(suite, tests);
 	srunner_run_all(runner, CK_ENV);
