@@ -5,6 +5,7 @@
 #include "preload/file.h"
 #include "preload/options.h"
 #include "preload/process.h"
+#include "preload/ring.h"
 #include "preload/sys.h"
 #include "preload/text.h"
 
@@ -312,6 +313,23 @@ static void put_python(void)
 		put(NULL, "late", "1");
 }
 
+static void put_parent_rings(void)
+{
+	uint64_t state;
+
+	for (uint32_t id = 0; ml_ring_at_fork(id, &state); id++) {
+		char value[64];
+		struct ml_text text;
+		ml_text_init(&text, value, sizeof value);
+		ml_text_add_number(&text, id);
+		ml_text_add(&text, " ");
+		ml_text_add_number(&text, ML_PIECE_SEQUENCE(state));
+		ml_text_add(&text, " ");
+		ml_text_add_number(&text, ML_PIECE_USED(state));
+		put(NULL, "parent_ring", value);
+	}
+}
+
 static void put_family(char *scratch, size_t room)
 {
 	int run_pid, parent = 0;
@@ -325,7 +343,7 @@ static void put_family(char *scratch, size_t room)
 	if (ml_process.forked) {
 		put(NULL, "fork", "1");
 		put(NULL, "parent_file", ml_process.parent_file);
-		put_number("parent_turn", ml_process.parent_turn);
+		put_parent_rings();
 	}
 }
 
@@ -350,8 +368,8 @@ bool ml_identity_write(void)
 	put(NULL, "exe", ml_identity_program());
 	put_python();
 	ml_options_each(put, NULL);
-	put_family(scratch, half);
 	put_command(scratch, half);
+	put_family(scratch, half); /* the last: nobody knows how many rings the parent had */
 	ml_text_add_bytes(&meta, "", 1);
 	extent = ml_file_map(ML_EXTENT_META, 0, meta.used);
 	if (extent)

@@ -281,9 +281,9 @@ static void become_child(void)
 	atomic_store(&asking_loader, false);
 	ml_process.forked = true;
 	ml_process.late = false;
-	ml_process.parent_turn = atomic_load(&ml_turn) >> ML_TURN_OWNER_BITS;
 	ml_text_init(&parent, ml_process.parent_file, sizeof ml_process.parent_file);
 	ml_text_add(&parent, ml_file_name());
+	ml_ring_remember();
 	ml_file_forget();
 	if (!start_trace()) {
 		set_state(ML_INERT);

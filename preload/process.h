@@ -47,8 +47,7 @@ struct ml_process {
 	uint64_t baseline_rss; /* bytes */
 	bool late;             /* CPython came after the process had started */
 	bool forked;
-	char parent_file[64]; /* of a forked child: the parent's trace and its turn at the fork */
-	uint64_t parent_turn;
+	char parent_file[64]; /* of a forked child: the parent's trace */
 	uint64_t loader_seen; /* for ml_symbols_changed() */
 	bool python;          /* abi can be used: frames can be walked, */
 	_Atomic bool walks;   /* and are. A CPython that comes late may still be in dlopen(), without its thread-local

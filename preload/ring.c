@@ -27,6 +27,10 @@ static uint32_t ring_count;
 static uint32_t next_asked;
 static _Atomic uint64_t rss_due_ns;
 
+/* Of a forked child's parent. */
+static uint64_t *at_fork;
+static uint32_t at_fork_count;
+
 /* The owner of turn 0, in which there are no events. */
 #define NOBODY (((uint64_t)1 << ML_TURN_OWNER_BITS) - 1)
 
@@ -144,6 +148,24 @@ struct ml_ring *ml_ring_open(int tid)
 		return NULL;
 	ml_ring_commit(r, ml_put_base(r->at, r->turn, r->ns, (uint32_t)tid));
 	return r;
+}
+
+void ml_ring_remember(void)
+{
+	if (at_fork)
+		ml_sys_munmap(at_fork, at_fork_count * sizeof *at_fork);
+	at_fork = ring_count ? ml_sys_pages(ring_count * sizeof *at_fork) : NULL;
+	at_fork_count = at_fork ? ring_count : 0;
+	for (uint32_t i = 0; i < at_fork_count; i++)
+		at_fork[i] = ring_at(i)->state_base + (uint64_t)(uintptr_t)ring_at(i)->at;
+}
+
+bool ml_ring_at_fork(uint32_t id, uint64_t *state)
+{
+	if (id >= at_fork_count)
+		return false;
+	*state = at_fork[id];
+	return true;
 }
 
 void ml_ring_reset(void)

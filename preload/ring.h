@@ -33,6 +33,12 @@ struct ml_ring {
 /* A ring for the calling thread: that of a thread that is gone, or a new one. NULL: none can be had. Takes the lock. */
 struct ml_ring *ml_ring_open(int tid);
 
+/* In a forked child: notes how far the parent's rings had come, by what is in memory of the child's own. */
+void ml_ring_remember(void);
+
+/* The ring's piece at the fork, as ml_piece.state has it. False: the parent had no such ring. */
+bool ml_ring_at_fork(uint32_t id, uint64_t *state);
+
 /* Forgets all rings; their memory belongs to the file. For a trace that starts anew. */
 void ml_ring_reset(void);
 

@@ -591,6 +591,13 @@ static void fold_event(struct ml_fold *f, const struct ml_moment *m)
 	}
 }
 
+/* What came before the fork is there, but it is not this process's doing, and times and ends were the parent's. */
+static void fold_inherited(struct ml_fold *f, const struct ml_moment *m)
+{
+	if (m->event.record != ML_RECORD_TIME && m->event.record != ML_RECORD_OTHER)
+		fold_event(f, m);
+}
+
 /* The whole. */
 
 struct ml_fold *ml_fold_new(const struct ml_trace *t, const struct ml_fold_options *options)
@@ -603,7 +610,7 @@ struct ml_fold *ml_fold_new(const struct ml_trace *t, const struct ml_fold_optio
 	f->state = s;
 	s->options = *options;
 	s->page_bytes = t->page_bytes;
-	s->counting = !options->from_ns;
+	s->counting = !options->from_ns && !t->parent;
 	s->pending_n = t->rings_n;
 	s->pending = ml_memory_get(s->pending_n, sizeof *s->pending);
 	return f;
@@ -632,6 +639,10 @@ bool ml_fold_feed(struct ml_fold *f, const struct ml_moment *moments, size_t n)
 		const struct ml_moment *m = &moments[i];
 		if (i + LOOK_AHEAD < n)
 			prefetch(f, &moments[i + LOOK_AHEAD]);
+		if (m->inherited) {
+			fold_inherited(f, m);
+			continue;
+		}
 		if (m->ns >= s->options.to_ns) {
 			s->ended = true;
 			break;

@@ -10,6 +10,8 @@
  * in two, which is no allocation. What failed or has no end in the trace did not happen; but if by then something newer
  * is where the old block was, the old one is gone, and that is a free.
  *
+ * What a forked child has inherited (see report/inherit.h) is live at its start. Where that is not known, nothing is.
+ *
  * A FREE of an address where nothing is live is an unknown free. An allocation where something is live shows that a
  * free was missed: the old block is closed, which counts as a free by the node that allocates there.
  */

@@ -466,6 +466,7 @@ struct ml_trace *ml_load_open(const char *path, char **error)
 	read_meta(t);
 	read_all_definitions(t);
 	read_all_nodes(t);
+	t->own_nodes_n = t->nodes_n;
 	page = ml_load_number(t, "page_bytes", PAGE_BYTES);
 	t->page_bytes = page & (page - 1) || page > SCAN_MAX || !page ? PAGE_BYTES : page;
 	ml_merge_start(t);
@@ -487,20 +488,55 @@ void ml_load_close(struct ml_trace *t)
 	free(t->meta);
 	free(t->meta_text);
 	free(t->extents);
+	free(t->inherited);
+	ml_load_close(t->parent);
 	free(t->path);
 	if (t->fd >= 0)
 		close(t->fd);
 	free(t);
 }
 
+/* The parent's next moments as the child's. */
+static size_t next_inherited(struct ml_trace *t, const struct ml_moment **moments)
+{
+	const struct ml_moment *from;
+	size_t n = ml_load_next(t->parent, &from);
+
+	t->inherited = ml_memory_resize(t->inherited, n, sizeof *t->inherited);
+	for (size_t i = 0; i < n; i++) {
+		struct ml_moment *m = &t->inherited[i];
+		*m = from[i];
+		m->inherited = true;
+		m->ns = 0;
+		m->ring += t->rings_n - t->parent->rings_n;
+		if (m->event.node)
+			m->event.node += t->own_nodes_n - 1;
+	}
+	*moments = t->inherited;
+	return n;
+}
+
 size_t ml_load_next(struct ml_trace *t, const struct ml_moment **moments)
 {
+	size_t n;
+
+	if (t->parent && !t->parent_is_read) {
+		n = next_inherited(t, moments);
+		if (n)
+			return n;
+		t->parent_is_read = true;
+	}
 	return ml_merge_next(t, moments);
 }
 
 void ml_load_rewind(struct ml_trace *t)
 {
 	ml_merge_start(t);
+	t->parent_is_read = false;
+	if (!t->parent)
+		return;
+	ml_load_rewind(t->parent);
+	t->rings_n += t->parent->rings_n;
 }
 
 double ml_load_progress(const struct ml_trace *t)

@@ -8,6 +8,7 @@
 #ifndef ML_REPORT_LOAD_H
 #define ML_REPORT_LOAD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -89,12 +90,16 @@ struct ml_trace {
 	   there (or 0) and smaller than its child. */
 	struct ml_node *nodes;
 	uint32_t nodes_n;
-	uint32_t rings_n; /* rings that have events */
+	uint32_t own_nodes_n;    /* of them; those behind are the parent's: see report/inherit.h */
+	uint32_t rings_n;        /* rings that have events */
+	struct ml_trace *parent; /* whose events come first, or NULL; belongs to the trace */
 
 	struct ml_damage_count damage[ML_DAMAGES];
 
-	char *meta_text;        /* private: what meta points into */
-	struct ml_merge *merge; /* private: see report/merge.h */
+	char *meta_text;             /* private: what meta points into */
+	struct ml_merge *merge;      /* private: see report/merge.h */
+	struct ml_moment *inherited; /* private: a few of the parent's moments */
+	bool parent_is_read;         /* private */
 };
 
 /* One event where it stands in the order of the whole process. */
@@ -106,6 +111,8 @@ struct ml_moment {
 	uint64_t offset; /* of the record in the file */
 	uint32_t tid;
 	uint32_t ring; /* which one, from 0 without holes up to rings_n of the trace */
+	/* It is of the process that was forked, before the fork: ns is then 0, and offset in that one's trace. */
+	bool inherited;
 };
 
 /* NULL if nothing can be read from the file: *error is then a whole sentence that the caller prints and frees. */

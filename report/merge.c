@@ -34,6 +34,7 @@ struct part {
 	uint64_t offset;                 /* of the extent */
 	const struct ml_extent *extent;  /* or NULL */
 	const struct snapshot *snapshot; /* or NULL */
+	size_t limit;                    /* bytes of events at most */
 };
 
 /* The events of one ring. */
@@ -56,6 +57,9 @@ struct ml_merge {
 	size_t extents_n;   /* in the directory when the rings were read */
 	int running;        /* the process was writing when they were */
 	uint64_t last_turn; /* if so: nothing behind it is delivered */
+
+	struct ml_merge_position *ends; /* or NULL: all is read */
+	size_t ends_n;
 
 	int started;
 	struct ml_damage_count before[ML_DAMAGES]; /* found before the events were read */
@@ -236,7 +240,8 @@ static void add_parts(struct ml_trace *t)
 	for (size_t i = 0; i < t->extents_n; i++) {
 		const struct ml_extent *e = &t->extents[i];
 		if (e->kind == ML_EXTENT_EVENTS && e->sequence <= UINT32_MAX)
-			m->parts[m->parts_n++] = (struct part){e->id, (uint32_t)e->sequence, e->offset, e, NULL};
+			m->parts[m->parts_n++] =
+				(struct part){e->id, (uint32_t)e->sequence, e->offset, e, NULL, SIZE_MAX};
 		else if (e->kind == ML_EXTENT_EVENTS)
 			ml_file_damaged(t, ML_DAMAGE_DIRECTORY, e->offset);
 	}
@@ -246,7 +251,7 @@ static void add_parts(struct ml_trace *t)
 			ml_file_damaged(t, ML_DAMAGE_PIECE, s->offset);
 		if (s->bytes)
 			m->parts[m->parts_n++] =
-				(struct part){s->ring, ML_PIECE_SEQUENCE(s->state), s->offset, NULL, s};
+				(struct part){s->ring, ML_PIECE_SEQUENCE(s->state), s->offset, NULL, s, SIZE_MAX};
 	}
 	qsort(m->parts, m->parts_n, sizeof *m->parts, by_place);
 }
@@ -294,6 +299,44 @@ static void choose_parts(struct ml_trace *t)
 	m->parts_n = kept;
 }
 
+static int by_ring(const void *a, const void *b)
+{
+	const struct ml_merge_position *x = a, *y = b;
+
+	return x->ring < y->ring ? -1 : x->ring > y->ring;
+}
+
+/* Sets how much of the part is to be read. False: nothing. */
+static bool limit_part(const struct ml_merge *m, struct part *p)
+{
+	const struct ml_merge_position key = {.ring = p->ring};
+	const struct ml_merge_position *end = bsearch(&key, m->ends, m->ends_n, sizeof key, by_ring);
+
+	if (end && end->sequence == p->sequence)
+		p->limit = end->bytes;
+	return end && p->sequence <= end->sequence;
+}
+
+static void limit_parts(struct ml_merge *m)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; m->ends && i < m->parts_n; i++)
+		if (limit_part(m, &m->parts[i]))
+			m->parts[kept++] = m->parts[i];
+	m->parts_n = m->ends ? kept : m->parts_n;
+}
+
+void ml_merge_until(struct ml_trace *t, const struct ml_merge_position *ends, size_t n)
+{
+	struct ml_merge *m = t->merge;
+
+	m->ends = ml_memory_resize(m->ends, n, sizeof *ends);
+	memcpy(m->ends, ends, n * sizeof *ends);
+	m->ends_n = n;
+	qsort(m->ends, n, sizeof *ends, by_ring);
+}
+
 /* Streams. */
 
 static void start_streams(struct ml_merge *m)
@@ -338,6 +381,7 @@ void ml_merge_start(struct ml_trace *t)
 	m->parts = ml_memory_get(t->extents_n + m->rings.n, sizeof *m->parts);
 	add_parts(t);
 	choose_parts(t);
+	limit_parts(m);
 	start_streams(m);
 	t->rings_n = (uint32_t)m->streams_n;
 }
@@ -348,6 +392,7 @@ void ml_merge_free(struct ml_merge *m)
 		return;
 	stop_streams(m);
 	free_snapshots(&m->rings);
+	free(m->ends);
 	free(m);
 }
 
@@ -388,6 +433,8 @@ static int load_part(struct ml_trace *t, struct stream *s)
 			return 0;
 	}
 	s->offset = p->offset + sizeof piece.head;
+	if (bytes > p->limit)
+		bytes = p->limit;
 	ml_cursor_init(&s->cursor, s->start, bytes);
 	if (bytes && ML_REC_CODE(*s->start) == ML_RECORD_BASE)
 		return 1;
@@ -455,7 +502,7 @@ static int complete(struct ml_trace *t, struct stream *s, struct ml_moment *m)
 		m->rss = 0;
 		break;
 	}
-	if (e->node && (e->node >= t->nodes_n || !t->nodes[e->node].subject)) {
+	if (e->node && (e->node >= t->own_nodes_n || !t->nodes[e->node].subject)) {
 		ml_file_damaged(t, ML_DAMAGE_UNKNOWN_NODE, m->offset);
 		e->node = 0;
 	}
@@ -464,6 +511,7 @@ static int complete(struct ml_trace *t, struct stream *s, struct ml_moment *m)
 	m->ns = t->merge->now;
 	m->turn = s->turn;
 	m->tid = s->tid;
+	m->inherited = false;
 	m->ring = (uint32_t)(s - t->merge->streams);
 	check_turn(t, m);
 	return 1;

@@ -18,6 +18,16 @@ struct ml_merge;
 void ml_merge_snapshot(struct ml_trace *t);
 int ml_merge_has_all_rings(const struct ml_trace *t);
 
+/* Where a ring was: in that piece, behind so many bytes of its events. */
+struct ml_merge_position {
+	uint32_t ring;
+	uint32_t sequence;
+	uint32_t bytes;
+};
+
+/* Before ml_merge_start(): of each ring only the events up to there are read, and none of rings that are not named. */
+void ml_merge_until(struct ml_trace *t, const struct ml_merge_position *ends, size_t n);
+
 /* Finds out what is to be read, and sets the merge at the first event. */
 void ml_merge_start(struct ml_trace *t);
 void ml_merge_free(struct ml_merge *m);

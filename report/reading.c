@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "report/control.h"
+#include "report/inherit.h"
 #include "report/memory.h"
 #include "report/progress.h"
 
@@ -118,7 +119,10 @@ int ml_reading_add(struct ml_reading *r, const char *path, const struct ml_optio
 		ml_load_close(t);
 		return -1;
 	}
+	if (!options->merge) /* there the parent's own trace says it */
+		ml_inherit(t);
 	ml_process_read(t, &process);
+	process.baseline_rss = ml_load_number(ml_inherit_root(t), "baseline_rss", 0);
 	scope = (struct ml_scope){options->scope ? options->scope : process.scope, process.root, process.program};
 	f = fold(t, &window);
 	ml_warnings_collect(&r->warnings, t, f);

@@ -161,7 +161,8 @@ enum ml_request {
  *   line_table            enum ml_line_table of every code object, as a number
  *   late                  "1": CPython was loaded after the process had started; what came before was not seen
  *   fork                  "1": a forked child
- *   parent_file parent_turn   the forking process's trace (a file name in the same directory) and turn at the fork
+ *   parent_file           the forking process's trace: a file name in the same directory
+ *   parent_ring           how far it had come at the fork: "RING SEQUENCE BYTES" of each of its rings, that piece's
  *   run_pid run_ticks     the topmost ancestor that preloads memline (itself, if none): what makes several files a run
  *   baseline_rss          resident bytes of the process when tracking began
  *   root                  the app root by which scope "auto" judges

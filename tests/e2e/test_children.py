@@ -4,7 +4,7 @@ import platform
 
 import pytest
 from bare import PROGRAMS, meta, run_both
-from support import BYTES
+from support import BYTES, around_bytearray, record
 
 CLONE = {"x86_64": 56, "aarch64": 220}  # clone(2)
 
@@ -13,6 +13,73 @@ def family(run):
     """The parent, which started first, and its children."""
     processes = run.report()
     return processes[0], processes[1:]
+
+
+@pytest.mark.parametrize("how", ["fork", "multiprocessing"])
+def test_what_a_child_inherits(python, how):
+    """The parent's line has it in the child too, until the child frees it; and what a grandchild has from both."""
+    run = record(python, """
+        import multiprocessing, os, sys
+        kept = [bytearray(10_000) for _ in range(10)]  # kept
+        gone = bytearray(50_000)  # gone
+        del gone
+        more = [None] * 3
+        def grandchild():
+            more[0] = None  # freed_again
+            os._exit(0)
+        def child():
+            del kept[:4]  # freed
+            more[0] = bytearray(20_000)  # made
+            if not os.fork():
+                grandchild()
+            os.wait()
+        if %r == "fork":
+            if not os.fork():
+                child()
+                os._exit(0)
+            os.wait()
+        else:
+            process = multiprocessing.get_context("fork").Process(target=child)
+            process.start()
+            process.join()
+        later = bytearray(70_000)  # later
+    """ % how)
+    parent, (child, grandchild) = family(run)
+    each = 10_000 + around_bytearray(python)
+    for process, count in (parent, 10), (child, 6), (grandchild, 6):
+        assert process.totals["unknown_frees"] == process.totals["dropped_events"] == 0
+        assert process.rows["kept"].live - process.rows["kept"].live % each == count * each
+        assert process.rows["gone"].live == 0
+        assert (process.rows["later"].live > 0) == (process is parent)
+    assert parent.totals["start_live_bytes"] == 0
+    for process in child, grandchild:
+        assert process.rows["kept"].allocations == process.rows["kept"].increment == 0
+        assert process.totals["start_live_bytes"] > 10 * each
+        assert process.data["totals"]["baseline_rss_bytes"] == parent.data["totals"]["baseline_rss_bytes"]
+    assert child.rows["freed"].increment <= -4 * each
+    assert child.rows["made"].live == 20_000 + around_bytearray(python)
+    assert grandchild.rows["made"].live == 0
+    assert grandchild.rows["freed_again"].increment == -(20_000 + around_bytearray(python))
+    (merged,) = run.report("--merge")
+    assert merged.totals["start_live_bytes"] == 0
+
+
+def test_without_the_parents_trace(python):
+    run = record(python, """
+        import os
+        kept = bytearray(100_000)  # kept
+        if not os.fork():
+            kept = None  # freed
+            os._exit(0)
+        os.wait()
+    """)
+    parent, (child,) = family(run)
+    assert child.totals["unknown_frees"] == 0
+    (path,) = [each for each in run.traces if meta(each)["pid"] == str(parent.data["pid"])]
+    os.unlink(path)
+    alone = run.process()
+    assert alone.totals["start_live_bytes"] == 0 < alone.totals["unknown_frees"]
+    assert alone.rows["kept"].live == alone.rows["freed"].increment == 0
 
 
 def check_children(run, count, tag="in_child"):
@@ -26,11 +93,11 @@ def check_children(run, count, tag="in_child"):
         facts = by_pid[str(child.data["pid"])][1]
         assert (facts["fork"], facts["image"]) == ("1", "0")
         assert facts["parent_file"] == parent_trace
-        assert int(facts["parent_turn"]) > 0
+        assert facts["parent_ring"]
         assert (facts["run_pid"], facts["run_ticks"]) == (parent_meta["run_pid"], parent_meta["run_ticks"])
         assert child.data["ppid"] == parent.data["pid"]
         assert child.data["end"] == "exit"
-        assert child.totals["start_live_bytes"] == child.totals["dropped_events"] == 0
+        assert child.totals["start_live_bytes"] > 0 == child.totals["dropped_events"] == child.totals["unknown_frees"]
         assert child.rows[tag].live == 100_000 + BYTES
     assert parent.totals["dropped_events"] == parent.totals["unknown_frees"] == 0
     assert parent.rows[tag].live == 0

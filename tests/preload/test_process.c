@@ -85,16 +85,14 @@ static void bury(pid_t pid, int exit_status)
 	ck_assert_int_eq(WEXITSTATUS(status), exit_status);
 }
 
-static void check_child(unsigned process, unsigned count, const char *parent_file, uint64_t parent_turn)
+static void check_child(unsigned process, unsigned count, const char *parent_file, const char *parent_ring)
 {
-	const char *turn;
-
 	check_trace(shared->name[process], process, count);
 	ck_assert_str_eq(trace_meta(&trace, "fork", 0), "1");
 	ck_assert_str_eq(trace_meta(&trace, "parent_file", 0), parent_file);
 	ck_assert_ptr_null(trace_meta(&trace, "late", 0));
-	turn = trace_meta(&trace, "parent_turn", 0);
-	ck_assert_uint_eq(strtoull(turn, NULL, 10), parent_turn);
+	ck_assert_str_eq(trace_meta(&trace, "parent_ring", 0), parent_ring);
+	ck_assert_ptr_null(trace_meta(&trace, "parent_ring", 1));
 	ck_assert_uint_eq(trace.header->end, ML_END_EXIT);
 	ck_assert_int_eq(trace.header->exit_status, (int)process);
 	ck_assert_uint_gt(trace_count_defs(&trace, ML_DEF_MODULE), 3);
@@ -103,8 +101,9 @@ static void check_child(unsigned process, unsigned count, const char *parent_fil
 /* How a child comes about: fork; a clone that no handler hears of; fork where the kernel wipes no page. */
 START_TEST(forked_children_have_their_own_traces)
 {
+	char ring[64];
+	uint64_t state;
 	pid_t pid;
-	uint64_t turn;
 
 	share();
 	if (_i == 2) {
@@ -114,7 +113,8 @@ START_TEST(forked_children_have_their_own_traces)
 	session_start(NULL);
 	session_initialize();
 	make_many(0, 0, 10000);
-	turn = atomic_load(&ml_turn) >> ML_TURN_OWNER_BITS;
+	state = ml_thread.ring->piece->state;
+	snprintf(ring, sizeof ring, "0 %u %u", (unsigned)ML_PIECE_SEQUENCE(state), (unsigned)ML_PIECE_USED(state));
 	pid = _i == 1 ? (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0) : fork();
 	if (!pid)
 		live_and_exit(1, 20000);
@@ -124,7 +124,7 @@ START_TEST(forked_children_have_their_own_traces)
 	ck_assert_uint_eq(session_traces(), 2);
 	check_trace(ml_file_name(), 0, 31000);
 	ck_assert_ptr_null(trace_meta(&trace, "fork", 0));
-	check_child(1, 20000, ml_file_name(), turn);
+	check_child(1, 20000, ml_file_name(), ring);
 }
 END_TEST
 
