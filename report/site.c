@@ -5,132 +5,40 @@
 #include <string.h>
 
 #include "report/memory.h"
-#include "symbolize/python/lines.h"
+#include "report/place.h"
 
 #define NONE UINT32_MAX
-
-/* From numbers other than 0 to numbers, by open addressing. */
-struct ml_site_map {
-	uint64_t *keys;
-	uint32_t *values;
-	size_t slots; /* a power of two */
-	size_t used;
-};
-
-static size_t slot_of(uint64_t hash, size_t slots)
-{
-	hash *= 0x9e3779b97f4a7c15u;
-	return (size_t)(hash ^ hash >> 32) & (slots - 1);
-}
-
-static void map_init(struct ml_site_map *m, size_t slots)
-{
-	*m = (struct ml_site_map){ml_memory_get(slots, sizeof(*m->keys)), ml_memory_get(slots, sizeof(*m->values)),
-				  slots, 0};
-}
-
-static void map_free(struct ml_site_map *m)
-{
-	free(m->keys);
-	free(m->values);
-}
-
-/* The place of the key's value, new ones NONE. Valid until the next call. */
-static uint32_t *map_at(struct ml_site_map *m, uint64_t key)
-{
-	size_t i, old;
-
-	if (m->used * 2 >= m->slots) {
-		struct ml_site_map larger;
-		map_init(&larger, m->slots * 2);
-		for (old = 0; old < m->slots; old++)
-			if (m->keys[old])
-				*map_at(&larger, m->keys[old]) = m->values[old];
-		map_free(m);
-		*m = larger;
-	}
-	for (i = slot_of(key, m->slots); m->keys[i] && m->keys[i] != key; i = (i + 1) & (m->slots - 1))
-		continue;
-	if (!m->keys[i]) {
-		m->keys[i] = key;
-		m->values[i] = NONE;
-		m->used++;
-	}
-	return &m->values[i];
-}
-
-/* Functions by file, name and first line. */
-
-static uint64_t hash_text(uint64_t hash, const char *text)
-{
-	for (; *text; text++)
-		hash = (hash ^ (unsigned char)*text) * 0x100000001b3u;
-	return hash;
-}
-
-static uint64_t hash_function(const char *file, const char *name, int first_line)
-{
-	return hash_text(hash_text((uint64_t)first_line, file) * 31, name);
-}
-
-static void grow_function_index(struct ml_sites *s)
-{
-	size_t i, slot;
-
-	free(s->function_index);
-	s->function_slots = s->function_slots ? s->function_slots * 2 : 256;
-	s->function_index = ml_memory_get(s->function_slots, sizeof(*s->function_index));
-	for (i = 0; i < s->functions_n; i++) {
-		const struct ml_function *f = &s->functions[i];
-		slot = slot_of(hash_function(f->file, f->name, f->first_line), s->function_slots);
-		while (s->function_index[slot])
-			slot = (slot + 1) & (s->function_slots - 1);
-		s->function_index[slot] = (uint32_t)i + 1;
-	}
-}
 
 /* Index of the function, which is made if it isn't there. */
 static uint32_t intern_function(struct ml_sites *s, const char *file, const char *name, int first_line)
 {
-	struct ml_function *f;
-	size_t slot;
+	uint32_t names = ml_pairs_number(&s->names, ml_texts_number(&s->texts, file), ml_texts_number(&s->texts, name));
+	uint32_t number = ml_pairs_number(&s->function_index, names, (uint32_t)first_line);
 
-	if (s->functions_n * 2 >= s->function_slots)
-		grow_function_index(s);
-	slot = slot_of(hash_function(file, name, first_line), s->function_slots);
-	for (; s->function_index[slot]; slot = (slot + 1) & (s->function_slots - 1)) {
-		f = &s->functions[s->function_index[slot] - 1];
-		if (f->first_line == first_line && !strcmp(f->name, name) && !strcmp(f->file, file))
-			return s->function_index[slot] - 1;
-	}
+	if (number < s->functions_n)
+		return number;
 	if (!(s->functions_n & (s->functions_n - 1)))
-		s->functions = ml_memory_resize(s->functions, s->functions_n ? s->functions_n * 2 : 1, sizeof(*f));
-	f = &s->functions[s->functions_n++];
-	*f = (struct ml_function){
+		s->functions =
+			ml_memory_resize(s->functions, s->functions_n ? s->functions_n * 2 : 1, sizeof(*s->functions));
+	s->functions[s->functions_n++] = (struct ml_function){
 		.file = ml_memory_text(file, strlen(file)),
 		.name = ml_memory_text(name, strlen(name)),
 		.first_line = first_line,
 		.last_line = first_line,
 	};
-	s->function_index[slot] = (uint32_t)s->functions_n;
-	return (uint32_t)s->functions_n - 1;
+	return number;
 }
 
 static uint32_t intern_line(struct ml_sites *s, uint32_t function, int line)
 {
-	uint32_t *at;
+	uint32_t number = ml_pairs_number(&s->line_index, function, (uint32_t)line);
 
-	if (!s->line_index) {
-		s->line_index = ml_memory_get(1, sizeof(*s->line_index));
-		map_init(s->line_index, 1024);
-	}
-	at = map_at(s->line_index, ((uint64_t)function + 1) << 32 | (uint32_t)line);
-	if (*at != NONE)
-		return *at;
+	if (number < s->lines_n)
+		return number;
 	if (!(s->lines_n & (s->lines_n - 1)))
 		s->lines = ml_memory_resize(s->lines, s->lines_n ? s->lines_n * 2 : 1, sizeof(*s->lines));
-	s->lines[s->lines_n] = (struct ml_line){.line = line, .function = function, .number = (uint32_t)s->lines_n};
-	return *at = (uint32_t)s->lines_n++;
+	s->lines[s->lines_n++] = (struct ml_line){.line = line, .function = function, .number = number};
+	return number;
 }
 
 /* File names. */
@@ -226,22 +134,11 @@ struct adding {
 	const struct ml_trace *trace;
 	const struct ml_fold *fold;
 	const struct ml_scope *scope;
-	enum ml_line_table line_table;
-	uint32_t *functions;       /* by place in trace->codes: index, or NONE where the code is out of scope */
-	struct ml_site_map places; /* from code and place to line */
-	uint32_t *line;            /* by node: index of its own line, or NONE */
-	uint32_t *anchor;          /* by node: index of a line, or one of ML_OWNER_ */
+	uint32_t *functions; /* by place in trace->codes: index, or NONE where the code is out of scope */
+	struct ml_places places;
+	uint32_t *line;   /* by node: index of its own line, or NONE */
+	uint32_t *anchor; /* by node: index of a line, or one of ML_OWNER_ */
 };
-
-static int clamp_line(uint32_t line)
-{
-	return line < 1 ? 1 : line > INT_MAX ? INT_MAX : (int)line;
-}
-
-static struct ml_lines lines_of(const struct adding *a, const struct ml_code *code)
-{
-	return (struct ml_lines){a->line_table, clamp_line(code->first_line), code->table, code->table_bytes};
-}
 
 /* How deep functions can lie in one another: CPython has a limit of 100 levels of indentation (Parser/tokenizer.h). */
 #define NESTED_MAX 100
@@ -261,7 +158,7 @@ struct file_codes {
 
 static void push_around(struct file_codes *file, const struct ml_code *code, int last_line)
 {
-	while (file->around_n && file->around[file->around_n - 1].last_line < clamp_line(code->first_line))
+	while (file->around_n && file->around[file->around_n - 1].last_line < ml_places_clamp(code->first_line))
 		file->around_n--;
 	if (is_folded(code) || !strcmp(code->name, "<module>"))
 		return;
@@ -280,12 +177,12 @@ static void push_around(struct file_codes *file, const struct ml_code *code, int
 static const struct ml_code *find_host(const struct adding *a, const struct file_codes *file,
 				       const struct ml_code *code, size_t name_bytes)
 {
-	bool named = a->line_table == ML_LINES_LOCATIONS;
+	bool named = a->places.line_table == ML_LINES_LOCATIONS;
 	size_t i;
 
 	for (i = file->around_n; i-- > 0;) {
 		const char *name = file->around[i].code->name;
-		if (file->around[i].last_line < clamp_line(code->first_line))
+		if (file->around[i].last_line < ml_places_clamp(code->first_line))
 			continue;
 		if (!named || (strlen(name) == name_bytes && !memcmp(name, code->name, name_bytes)))
 			return file->around[i].code;
@@ -305,19 +202,19 @@ static uint32_t function_of(struct adding *a, const struct file_codes *file, con
 
 	if (is_folded(code)) {
 		host = find_host(a, file, code, name_bytes);
-		if (!host && (a->line_table != ML_LINES_LOCATIONS || !name_bytes)) {
+		if (!host && (a->places.line_table != ML_LINES_LOCATIONS || !name_bytes)) {
 			function = intern_function(a->sites, file->path, "<module>", 1);
 			a->sites->functions[function].is_body = true;
 			return function;
 		}
 	}
 	if (host) {
-		function = intern_function(a->sites, file->path, host->name, clamp_line(host->first_line));
+		function = intern_function(a->sites, file->path, host->name, ml_places_clamp(host->first_line));
 		a->sites->functions[function].is_body |= !(host->flags & FLAG_FUNCTION);
 		return function;
 	}
 	name = ml_memory_text(code->name, name_bytes);
-	function = intern_function(a->sites, file->path, name, clamp_line(code->first_line));
+	function = intern_function(a->sites, file->path, name, ml_places_clamp(code->first_line));
 	free(name);
 	return function;
 }
@@ -328,7 +225,7 @@ static void add_file(struct adding *a, struct file_codes *file)
 
 	for (i = 0; i < file->n; i++) {
 		const struct ml_code *code = file->codes[i];
-		struct ml_lines lines = lines_of(a, code);
+		struct ml_lines lines = ml_places_table(&a->places, code);
 		int last = ml_lines_last(&lines);
 		uint32_t function;
 
@@ -377,21 +274,14 @@ static void add_codes(struct adding *a)
 }
 
 /* Index of the line that the frame is at; NONE where its file is out of scope. */
-static uint32_t line_of(struct adding *a, uint32_t id, int64_t place)
+static uint32_t line_of(struct adding *a, const struct ml_node *node)
 {
-	const struct ml_code *code = ml_load_code(a->trace, id);
-	struct ml_lines lines;
-	uint32_t *at, function;
+	const struct ml_code *code = ml_load_code(a->trace, ML_SUBJECT_NUMBER(node->subject));
+	uint32_t function = code ? a->functions[code - a->trace->codes] : NONE;
 
-	if (!code || (function = a->functions[code - a->trace->codes]) == NONE)
+	if (function == NONE)
 		return NONE;
-	place = place < 0 ? -1 : place > INT_MAX ? INT_MAX : place;
-	at = map_at(&a->places, ((uint64_t)id + 1) << 32 | (uint32_t)(place + 1));
-	if (*at == NONE) {
-		lines = lines_of(a, code);
-		*at = intern_line(a->sites, function, ml_lines_find(&lines, place));
-	}
-	return *at;
+	return intern_line(a->sites, function, ml_places_line(&a->places, code, node->place));
 }
 
 /* True of the body of a text that Python code runs by exec(), as site.py does with .pth files: a program's own text is
@@ -420,7 +310,7 @@ static void resolve_nodes(struct adding *a)
 		if (ML_SUBJECT_KIND(node->subject) != ML_NODE_PYTHON)
 			continue;
 		if (!is_executed_text(a, n))
-			a->line[n] = line_of(a, ML_SUBJECT_NUMBER(node->subject), (int64_t)node->place);
+			a->line[n] = line_of(a, node);
 		if (a->line[n] != NONE)
 			a->anchor[n] = a->line[n];
 		else if (a->anchor[n] == ML_OWNER_NATIVE)
@@ -567,10 +457,9 @@ void ml_sites_add(struct ml_sites *s, const struct ml_trace *t, const struct ml_
 	struct subtree *lasts;
 	size_t i;
 
-	a.line_table = (enum ml_line_table)ml_load_number(t, "line_table", ML_LINES_NONE);
+	ml_places_begin(&a.places, t);
 	a.line = ml_memory_get(fold->nodes_n, sizeof(*a.line));
 	a.anchor = ml_memory_get(fold->nodes_n, sizeof(*a.anchor));
-	map_init(&a.places, 1024);
 	add_codes(&a);
 	resolve_nodes(&a);
 	add_own(&a);
@@ -584,7 +473,7 @@ void ml_sites_add(struct ml_sites *s, const struct ml_trace *t, const struct ml_
 	free(a.line);
 	free(a.anchor);
 	free(a.functions);
-	map_free(&a.places);
+	ml_places_end(&a.places);
 }
 
 static bool is_empty(const struct ml_line *line)
@@ -681,10 +570,10 @@ void ml_sites_free(struct ml_sites *s)
 		free(s->functions[i].file);
 		free(s->functions[i].name);
 	}
-	if (s->line_index)
-		map_free(s->line_index);
-	free(s->line_index);
-	free(s->function_index);
+	ml_texts_free(&s->texts);
+	ml_pairs_free(&s->names);
+	ml_pairs_free(&s->function_index);
+	ml_pairs_free(&s->line_index);
 	free(s->functions);
 	free(s->lines);
 	ml_natives_free(&s->natives);

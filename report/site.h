@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "report/fold.h"
+#include "report/intern.h"
 #include "report/native.h"
 #include "report/source.h"
 #include "trace/scope.h"
@@ -64,9 +65,10 @@ struct ml_sites {
 	struct ml_natives natives;      /* who asked the C library for memory */
 	struct ml_line *lines;          /* private, as all below */
 	size_t lines_n;
-	uint32_t *function_index; /* hash of functions: index + 1, or 0 */
-	size_t function_slots;
-	struct ml_site_map *line_index;
+	struct ml_texts texts;          /* of files and names, */
+	struct ml_pairs names;          /* pairs of them, */
+	struct ml_pairs function_index; /* and of these and the first line: its number is the function's */
+	struct ml_pairs line_index;     /* of function and line */
 };
 
 /* Adds what happened in a trace. baseline_rss is added to each line's mem_bytes. Not after ml_sites_sort(). */
