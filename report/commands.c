@@ -25,6 +25,33 @@ int ml_command_find(struct ml_finds *finds, const struct argp *argp, int argc, c
 	return 0;
 }
 
+static void finish(struct ml_reading *r, const struct ml_options *options,
+		   void (*show)(void *context, const struct ml_reading *r), void *context)
+{
+	ml_reading_finish(r, options);
+	show(context, r);
+	ml_reading_close(r);
+}
+
+int ml_command_read(const struct ml_finds *finds, const struct ml_options *options,
+		    void (*show)(void *context, const struct ml_reading *r), void *context)
+{
+	struct ml_reading r = {0};
+	int status = 0;
+	char *error;
+	size_t i;
+
+	for (i = 0; i < finds->n; i++) {
+		if (ml_reading_add(&r, finds->items[i].path, options, &error))
+			status = ml_command_error(error);
+		else if (!options->merge)
+			finish(&r, options, show, context);
+	}
+	if (r.trace)
+		finish(&r, options, show, context);
+	return status;
+}
+
 int ml_command_written(FILE *out, int status)
 {
 	if (!fflush(out) && !ferror(out))

@@ -8,6 +8,7 @@
 
 #include "report/find.h"
 #include "report/options.h"
+#include "report/reading.h"
 
 int ml_command_report(int argc, char **argv);
 int ml_command_summary(int argc, char **argv);
@@ -27,6 +28,10 @@ int ml_command_error(char *error);
 /* Parses the arguments of a command, of which those that are no options are TRACEs, and finds these (none: the newest
    run). Returns 0 or an exit status. */
 int ml_command_find(struct ml_finds *finds, const struct argp *argp, int argc, char **argv, void *input);
+
+/* Reads the traces and gives each to show(), or all as one if the options say so. Returns an exit status. */
+int ml_command_read(const struct ml_finds *finds, const struct ml_options *options,
+		    void (*show)(void *context, const struct ml_reading *r), void *context);
 
 /* The exit status of a command that has written to out: 1 if that failed. */
 int ml_command_written(FILE *out, int status);

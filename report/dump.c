@@ -6,9 +6,6 @@
 #include "report/control.h"
 #include "trace/print.h"
 
-/* Calls inlined into one another at one place; what lies further out is left out. */
-#define FRAMES_MAX 64
-
 /* Text from the trace, so that it stays on its line and harms no terminal. */
 static void print_text(FILE *out, const char *text)
 {
@@ -90,14 +87,14 @@ static void dump_modules(const struct ml_trace *t, FILE *out)
 /* Functions at the place, innermost first, each with its line where that is known. */
 static void dump_frames(const struct ml_node *n, struct ml_objects *objects, FILE *out)
 {
-	struct ml_dwarf_frame frames[FRAMES_MAX];
+	struct ml_dwarf_frame frames[ML_OBJECTS_FRAMES];
 	size_t frames_n = 0, i;
 	uint64_t address;
 	uint32_t object;
 
 	if (objects) {
 		object = ml_objects_of(objects, n, &address);
-		frames_n = ml_objects_find(objects, object, address, frames, FRAMES_MAX);
+		frames_n = ml_objects_find(objects, object, address, frames, ML_OBJECTS_FRAMES);
 	}
 	for (i = 0; i < frames_n; i++) {
 		fputs(i ? " in " : " ", out);

@@ -24,12 +24,6 @@ static void put(uint32_t *slots, size_t slots_n, uint64_t hash, uint32_t number)
 	slots[slot] = number + 1;
 }
 
-/* Room for one more behind n items, where it doubles at powers of two. */
-static void *grow(void *items, uint32_t n, size_t size)
-{
-	return n & (n - 1) ? items : ml_memory_resize(items, n ? (size_t)n * 2 : 1, size);
-}
-
 static size_t more_slots(uint32_t n, size_t slots_n)
 {
 	return (size_t)n * 2 < slots_n ? slots_n : slots_n ? slots_n * 2 : FIRST_SLOTS;
@@ -58,7 +52,7 @@ uint32_t ml_pairs_number(struct ml_pairs *p, uint32_t a, uint32_t b)
 	for (slot = slot_of(key, p->slots_n); p->slots[slot]; slot = (slot + 1) & (p->slots_n - 1))
 		if (p->keys[p->slots[slot] - 1] == key)
 			return p->slots[slot] - 1;
-	p->keys = grow(p->keys, p->n, sizeof(*p->keys));
+	p->keys = ml_memory_grow(p->keys, p->n, sizeof(*p->keys));
 	p->keys[p->n] = key;
 	p->slots[slot] = p->n + 1;
 	return p->n++;
@@ -103,7 +97,7 @@ uint32_t ml_texts_number(struct ml_texts *t, const char *text)
 	for (slot = slot_of(hash_text(text), t->slots_n); t->slots[slot]; slot = (slot + 1) & (t->slots_n - 1))
 		if (!strcmp(t->items[t->slots[slot] - 1], text))
 			return t->slots[slot] - 1;
-	t->items = grow(t->items, t->n, sizeof(*t->items));
+	t->items = ml_memory_grow(t->items, t->n, sizeof(*t->items));
 	t->items[t->n] = ml_memory_text(text, strlen(text));
 	t->slots[slot] = t->n + 1;
 	return t->n++;

@@ -157,11 +157,11 @@ static json_t *callers(const struct ml_natives *natives, uint32_t owner)
 	return array;
 }
 
-static json_t *outside(const struct ml_outside *out, const struct ml_natives *natives, uint32_t owner)
+static json_t *outside(const struct ml_amount *out, const struct ml_natives *natives, uint32_t owner)
 {
 	json_t *o = json_object();
 
-	json_object_set_new(o, "increment_bytes", json_integer(out->increment_bytes));
+	json_object_set_new(o, "increment_bytes", number(out->increment_bytes));
 	json_object_set_new(o, "live_bytes", number(out->live_bytes));
 	json_object_set_new(o, "callers", callers(natives, owner));
 	return o;
@@ -239,4 +239,13 @@ void ml_json_print(FILE *out, json_t *value)
 	json_dumpf(value, out, JSON_INDENT(1) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(15));
 	fputc('\n', out);
 	json_decref(value);
+}
+
+void ml_json_print_processes(FILE *out, json_t *processes)
+{
+	json_t *top = json_object();
+
+	json_object_set_new(top, "memline", json_string(ML_VERSION_TEXT));
+	json_object_set_new(top, "processes", processes);
+	ml_json_print(out, top);
 }

@@ -26,4 +26,7 @@ json_t *ml_json_totals(const struct ml_reading *r);
 /* Writes the value and a newline, and frees it. */
 void ml_json_print(FILE *out, json_t *value);
 
+/* The same for what commands write: the version and an entry for each process. */
+void ml_json_print_processes(FILE *out, json_t *processes);
+
 #endif

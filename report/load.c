@@ -83,15 +83,9 @@ static char *check_header(struct ml_trace *t)
 
 /* The directory. */
 
-/* Room for one more behind n items: doubled whenever n is a power of two. */
-static void *grow(void *array, size_t n, size_t size)
-{
-	return n & (n - 1) ? array : ml_memory_resize(array, n ? n * 2 : 1, size);
-}
-
 static void add_extent(struct ml_trace *t, const struct ml_extent *e)
 {
-	t->extents = grow(t->extents, t->extents_n, sizeof *t->extents);
+	t->extents = ml_memory_grow(t->extents, t->extents_n, sizeof *t->extents);
 	t->extents[t->extents_n++] = *e;
 }
 
@@ -205,7 +199,7 @@ static int64_t append_string(struct ml_trace *t, struct ml_file_window *w, uint6
 	const char *c;
 
 	while ((c = ml_file_window_get(w, *at, 1))) {
-		t->meta_text = grow(t->meta_text, *used, 1);
+		t->meta_text = ml_memory_grow(t->meta_text, *used, 1);
 		t->meta_text[(*used)++] = *c;
 		++*at;
 		if (!*c)
@@ -267,7 +261,7 @@ static int add_code(struct ml_trace *t, const struct ml_def *def)
 
 	if (def->length < sizeof *d || !texts_fit(def, sizeof *d, d->file_bytes, d->name_bytes, d->table_bytes))
 		return 0;
-	t->codes = grow(t->codes, t->codes_n, sizeof *t->codes);
+	t->codes = ml_memory_grow(t->codes, t->codes_n, sizeof *t->codes);
 	code = &t->codes[t->codes_n++];
 	*code = (struct ml_code){
 		.id = d->id, .first_line = d->first_line, .flags = d->code_flags, .table_bytes = d->table_bytes};
@@ -288,7 +282,7 @@ static int add_module(struct ml_trace *t, const struct ml_def *def)
 
 	if (def->length < sizeof *d || !texts_fit(def, sizeof *d, d->path_bytes, d->build_id_bytes, 0))
 		return 0;
-	t->modules = grow(t->modules, t->modules_n, sizeof *t->modules);
+	t->modules = ml_memory_grow(t->modules, t->modules_n, sizeof *t->modules);
 	module = &t->modules[t->modules_n++];
 	*module = (struct ml_module){.id = d->id,
 				     .epoch = d->epoch,
@@ -358,7 +352,7 @@ static void add_node(struct ml_trace *t, uint32_t number, const struct ml_node *
 		return;
 	}
 	while (t->nodes_n <= number) {
-		t->nodes = grow(t->nodes, t->nodes_n, sizeof *t->nodes);
+		t->nodes = ml_memory_grow(t->nodes, t->nodes_n, sizeof *t->nodes);
 		t->nodes[t->nodes_n++] = (struct ml_node){0};
 	}
 	t->nodes[number] = *node;
@@ -416,7 +410,7 @@ static void read_all_nodes(struct ml_trace *t)
 		if (t->extents[i].kind == ML_EXTENT_NODES)
 			sorted[n++] = t->extents[i];
 	qsort(sorted, n, sizeof *sorted, by_first_node);
-	t->nodes = grow(t->nodes, 0, sizeof *t->nodes);
+	t->nodes = ml_memory_grow(t->nodes, 0, sizeof *t->nodes);
 	t->nodes[t->nodes_n++] = (struct ml_node){0};
 	for (size_t i = 0; i < n; i++)
 		read_nodes(t, &sorted[i], &slots);

@@ -71,6 +71,11 @@ void *ml_memory_resize(void *old, size_t count, size_t size)
 	return checked(realloc(old, bytes ? bytes : 1));
 }
 
+void *ml_memory_grow(void *items, size_t n, size_t size)
+{
+	return n & (n - 1) ? items : ml_memory_resize(items, n ? n * 2 : 1, size);
+}
+
 char *ml_memory_text(const void *bytes, size_t length)
 {
 	char *text = checked(length < SIZE_MAX ? malloc(length + 1) : NULL);

@@ -18,6 +18,9 @@ void ml_memory_free_table(void *table, size_t count, size_t size);
 /* As realloc for count items; what is added is not zeroed. */
 void *ml_memory_resize(void *old, size_t count, size_t size);
 
+/* Room for one more behind n items: it doubles whenever n is a power of two. */
+void *ml_memory_grow(void *items, size_t n, size_t size);
+
 /* A copy of the bytes with a NUL behind them. */
 char *ml_memory_text(const void *bytes, size_t length);
 

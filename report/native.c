@@ -1,12 +1,21 @@
 #include "report/native.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "report/memory.h"
 
-static void add_amount(struct ml_amount *to, const struct ml_amount *a)
+struct ml_amount ml_amount_of(const struct ml_tally *t)
+{
+	return (struct ml_amount){(uint64_t)ml_tally_increment(t),
+				  t->live_bytes,
+				  t->live_blocks,
+				  t->peak_bytes,
+				  t->allocated_bytes,
+				  t->allocations};
+}
+
+void ml_amount_add(struct ml_amount *to, const struct ml_amount *a)
 {
 	to->increment_bytes += a->increment_bytes;
 	to->live_bytes += a->live_bytes;
@@ -16,7 +25,7 @@ static void add_amount(struct ml_amount *to, const struct ml_amount *a)
 	to->allocations += a->allocations;
 }
 
-static bool is_nothing(const struct ml_amount *a)
+bool ml_amount_is_nothing(const struct ml_amount *a)
 {
 	return !a->increment_bytes && !a->live_bytes && !a->live_blocks && !a->peak_bytes && !a->allocated_bytes &&
 	       !a->allocations;
@@ -37,8 +46,7 @@ static int compare_amounts(const struct ml_amount *a, const struct ml_amount *b)
 static void add_item(struct ml_natives *s, uint32_t owner, uint32_t object, uint64_t address,
 		     const struct ml_amount *amount)
 {
-	if (!(s->n & (s->n - 1)))
-		s->items = ml_memory_resize(s->items, s->n ? s->n * 2 : 1, sizeof(*s->items));
+	s->items = ml_memory_grow(s->items, s->n, sizeof(*s->items));
 	s->items[s->n++] = (struct ml_native){.owner = owner, .object = object, .address = address, .amount = *amount};
 }
 
@@ -50,18 +58,12 @@ void ml_natives_add(struct ml_natives *s, const struct ml_trace *t, const struct
 	ml_objects_take(&s->objects, t);
 	for (n = 0; n < fold->nodes_n; n++) {
 		const struct ml_node *node = &t->nodes[n];
-		const struct ml_tally *tally = &fold->nodes[n];
-		const struct ml_amount amount = {(uint64_t)ml_tally_increment(tally),
-						 tally->live_bytes,
-						 tally->live_blocks,
-						 tally->peak_bytes,
-						 tally->allocated_bytes,
-						 tally->allocations};
+		const struct ml_amount amount = ml_amount_of(&fold->nodes[n]);
 
-		if (is_nothing(&amount))
+		if (ml_amount_is_nothing(&amount))
 			continue;
 		if (ML_SUBJECT_KIND(node->subject) != ML_NODE_NATIVE) {
-			add_amount(&s->python, &amount);
+			ml_amount_add(&s->python, &amount);
 			continue;
 		}
 		object = ml_objects_of(&s->objects, node, &address);
@@ -127,7 +129,7 @@ static void merge(struct ml_natives *s, int (*compare)(const void *, const void 
 		qsort(s->items, s->n, sizeof(*s->items), compare);
 	for (from = 0; from < s->n; from++) {
 		if (to && !compare(&s->items[to - 1], &s->items[from]))
-			add_amount(&s->items[to - 1].amount, &s->items[from].amount);
+			ml_amount_add(&s->items[to - 1].amount, &s->items[from].amount);
 		else
 			s->items[to++] = s->items[from];
 	}
@@ -230,7 +232,7 @@ struct ml_module_amount *ml_natives_by_module(const struct ml_natives *s, const 
 		if (allocated_nothing(&modules[from].amount))
 			continue;
 		if (to && !strcmp(modules[to - 1].name, modules[from].name))
-			add_amount(&modules[to - 1].amount, &modules[from].amount);
+			ml_amount_add(&modules[to - 1].amount, &modules[from].amount);
 		else
 			modules[to++] = modules[from];
 	}
@@ -243,5 +245,5 @@ char *ml_native_function(const struct ml_natives *s, const struct ml_native *ite
 {
 	if (item->function)
 		return ml_memory_text(item->function, strlen(item->function));
-	return ml_memory_print("%s+%#" PRIx64, s->objects.objects[item->object].name, item->address);
+	return ml_objects_place(&s->objects, item->object, item->address);
 }

@@ -7,6 +7,7 @@
 #ifndef ML_REPORT_NATIVE_H
 #define ML_REPORT_NATIVE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "report/fold.h"
@@ -24,6 +25,10 @@ struct ml_amount {
 	uint64_t allocated_bytes;
 	uint64_t allocations;
 };
+
+struct ml_amount ml_amount_of(const struct ml_tally *t);
+void ml_amount_add(struct ml_amount *to, const struct ml_amount *a);
+bool ml_amount_is_nothing(const struct ml_amount *a);
 
 /* A caller of the C library's allocators on behalf of one owner. */
 struct ml_native {

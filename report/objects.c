@@ -1,14 +1,12 @@
 #include "report/objects.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "report/memory.h"
 #include "report/site.h"
 #include "symbolize/native/cache.h"
-
-/* Calls inlined into one another at one place; what lies further out is left out. */
-#define FRAMES_MAX 64
 
 #define NONE UINT32_MAX
 
@@ -98,8 +96,7 @@ static uint32_t add(struct ml_objects *o, char *path, const uint8_t *build_id, u
 {
 	struct ml_object *object;
 
-	if (!(o->n & (o->n - 1)))
-		o->objects = ml_memory_resize(o->objects, o->n ? o->n * 2 : 1, sizeof(*o->objects));
+	o->objects = ml_memory_grow(o->objects, o->n, sizeof(*o->objects));
 	object = &o->objects[o->n];
 	*object = (struct ml_object){
 		.path = path,
@@ -255,7 +252,7 @@ size_t ml_objects_find(struct ml_objects *o, uint32_t number, uint64_t address, 
 		       size_t room)
 {
 	struct ml_object *object = &o->objects[number];
-	struct ml_dwarf_frame all[FRAMES_MAX];
+	struct ml_dwarf_frame all[ML_OBJECTS_FRAMES];
 	size_t kept = 0, n = 0;
 
 	address--; /* the call ends where its return address begins */
@@ -269,7 +266,7 @@ size_t ml_objects_find(struct ml_objects *o, uint32_t number, uint64_t address, 
 	if (!object->opened)
 		open_object(o, object);
 	if (object->dwarf)
-		n = ml_dwarf_find(object->dwarf, address, all, FRAMES_MAX);
+		n = ml_dwarf_find(object->dwarf, address, all, ML_OBJECTS_FRAMES);
 	else
 		object->missed |= !kept;
 	if (object->cache)
@@ -279,6 +276,11 @@ size_t ml_objects_find(struct ml_objects *o, uint32_t number, uint64_t address, 
 	n = n < room ? n : room;
 	memcpy(frames, all, n * sizeof(*frames));
 	return n;
+}
+
+char *ml_objects_place(const struct ml_objects *o, uint32_t object, uint64_t address)
+{
+	return ml_memory_print("%s+%#" PRIx64, o->objects[object].name, address);
 }
 
 void ml_objects_warn(const struct ml_objects *o, struct ml_warnings *w)

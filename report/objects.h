@@ -15,6 +15,9 @@
 #include "report/warnings.h"
 #include "symbolize/native/dwarf.h"
 
+/* Calls inlined into one another at one place; what lies further out is left out. */
+#define ML_OBJECTS_FRAMES 64
+
 /* Where files are. All zero: where they were when the trace was made, and no cache. */
 struct ml_objects_options {
 	const char *sysroot;         /* folder with the file system of the recorded program; NULL: this one */
@@ -66,6 +69,9 @@ uint32_t ml_objects_of(struct ml_objects *o, const struct ml_node *node, uint64_
  */
 size_t ml_objects_find(struct ml_objects *o, uint32_t object, uint64_t address, struct ml_dwarf_frame *frames,
 		       size_t room);
+
+/* "MODULE+0xADDRESS", for an address without a name. The caller frees it. */
+char *ml_objects_place(const struct ml_objects *o, uint32_t object, uint64_t address);
 
 /* A sentence for each object that was asked for and could not be had. */
 void ml_objects_warn(const struct ml_objects *o, struct ml_warnings *w);

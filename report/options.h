@@ -23,7 +23,8 @@ struct ml_options {
 	bool merge;
 	bool wide;
 	struct ml_objects_options objects;
-	enum ml_native_detail native; /* not an option: what the command shows of native callers */
+	bool stacks;                  /* not an option, as the next: the command needs whole stacks */
+	enum ml_native_detail native; /* what the command shows of native callers */
 };
 
 void ml_options_init(struct ml_options *o);

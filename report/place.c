@@ -42,8 +42,7 @@ int ml_places_line(struct ml_places *p, const struct ml_code *code, uint64_t pla
 
 	if (number == n) {
 		table = ml_places_table(p, code);
-		if (!(n & (n - 1)))
-			p->lines = ml_memory_resize(p->lines, n ? (size_t)n * 2 : 1, sizeof(*p->lines));
+		p->lines = ml_memory_grow(p->lines, n, sizeof(*p->lines));
 		p->lines[n] = ml_lines_find(&table, offset);
 	}
 	return p->lines[number];

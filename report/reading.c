@@ -131,6 +131,8 @@ int ml_reading_add(struct ml_reading *r, const char *path, const struct ml_optio
 	add_trace(r, t, &process, f);
 	r->sites.natives.objects.options = options->objects;
 	ml_sites_add(&r->sites, t, f, &scope, process.baseline_rss);
+	if (options->stacks)
+		ml_stacks_add(&r->stacks, t, f, &r->sites.natives.objects);
 	ml_fold_free(f);
 	if (r->trace)
 		ml_load_close(t);
@@ -210,6 +212,7 @@ void ml_reading_finish(struct ml_reading *r, const struct ml_options *options)
 	}
 	open_sources(r);
 	ml_natives_finish(&r->sites.natives, options->native);
+	ml_stacks_finish(&r->stacks, &r->sites.natives.objects);
 	ml_objects_warn(&r->sites.natives.objects, &r->warnings);
 }
 
@@ -221,6 +224,7 @@ void ml_reading_close(struct ml_reading *r)
 		ml_source_close(&r->sources[i]);
 	free(r->sources);
 	free(r->pids);
+	ml_stacks_free(&r->stacks);
 	ml_sites_free(&r->sites);
 	ml_warnings_free(&r->warnings);
 	if (r->trace)

@@ -15,42 +15,25 @@ struct output {
 	struct ml_options options;
 	json_t *processes; /* NULL: text */
 	size_t n;
-	int status;
 };
 
-static void print_reading(struct output *o, struct ml_reading *r)
+static void print_reading(void *context, const struct ml_reading *r)
 {
-	ml_reading_finish(r, &o->options);
+	struct output *o = context;
+
 	if (o->processes) {
 		json_array_append_new(o->processes, ml_json_reading(r));
-	} else {
-		if (o->n++)
-			fputs("\n\n", o->out);
-		ml_table_print(o->out, r, &o->options);
+		return;
 	}
-	ml_reading_close(r);
-}
-
-static void print_readings(struct output *o, const struct ml_finds *finds)
-{
-	struct ml_reading r = {0};
-	char *error;
-	size_t i;
-
-	for (i = 0; i < finds->n; i++) {
-		if (ml_reading_add(&r, finds->items[i].path, &o->options, &error))
-			o->status = ml_command_error(error);
-		else if (!o->options.merge)
-			print_reading(o, &r);
-	}
-	if (r.trace)
-		print_reading(o, &r);
+	if (o->n++)
+		fputs("\n\n", o->out);
+	ml_table_print(o->out, r, &o->options);
 }
 
 int ml_report_print(FILE *out, const struct ml_finds *finds, const struct ml_options *options)
 {
 	struct output o = {.out = out, .options = *options};
-	json_t *top;
+	int status;
 
 	if (options->all)
 		o.options.top = 0;
@@ -59,14 +42,10 @@ int ml_report_print(FILE *out, const struct ml_finds *finds, const struct ml_opt
 	if (options->json)
 		o.processes = json_array();
 	o.options.native = options->json ? ML_NATIVE_FUNCTIONS : options->wide ? ML_NATIVE_OUTSIDE : ML_NATIVE_MODULES;
-	print_readings(&o, finds);
-	if (o.processes) {
-		top = json_object();
-		json_object_set_new(top, "memline", json_string(ML_VERSION_TEXT));
-		json_object_set_new(top, "processes", o.processes);
-		ml_json_print(out, top);
-	}
-	return o.status;
+	status = ml_command_read(finds, &o.options, print_reading, &o);
+	if (o.processes)
+		ml_json_print_processes(out, o.processes);
+	return status;
 }
 
 static error_t parse(int key, char *text, struct argp_state *state)

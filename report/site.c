@@ -17,9 +17,7 @@ static uint32_t intern_function(struct ml_sites *s, const char *file, const char
 
 	if (number < s->functions_n)
 		return number;
-	if (!(s->functions_n & (s->functions_n - 1)))
-		s->functions =
-			ml_memory_resize(s->functions, s->functions_n ? s->functions_n * 2 : 1, sizeof(*s->functions));
+	s->functions = ml_memory_grow(s->functions, s->functions_n, sizeof(*s->functions));
 	s->functions[s->functions_n++] = (struct ml_function){
 		.file = ml_memory_text(file, strlen(file)),
 		.name = ml_memory_text(name, strlen(name)),
@@ -35,8 +33,7 @@ static uint32_t intern_line(struct ml_sites *s, uint32_t function, int line)
 
 	if (number < s->lines_n)
 		return number;
-	if (!(s->lines_n & (s->lines_n - 1)))
-		s->lines = ml_memory_resize(s->lines, s->lines_n ? s->lines_n * 2 : 1, sizeof(*s->lines));
+	s->lines = ml_memory_grow(s->lines, s->lines_n, sizeof(*s->lines));
 	s->lines[s->lines_n++] = (struct ml_line){.line = line, .function = function, .number = number};
 	return number;
 }
@@ -331,12 +328,11 @@ static void add_own(struct adding *a)
 
 	for (n = 0; n < a->fold->nodes_n; n++) {
 		const struct ml_tally *t = &a->fold->nodes[n];
-		struct ml_outside *outside = a->anchor[n] == ML_OWNER_NATIVE ? &s->native : &s->out_of_scope;
 		struct ml_line *line;
 
 		if (a->anchor[n] >= ML_OWNER_OUT_OF_SCOPE) {
-			add_increment(&outside->increment_bytes, (uint64_t)ml_tally_increment(t));
-			outside->live_bytes += t->live_bytes;
+			const struct ml_amount amount = ml_amount_of(t);
+			ml_amount_add(a->anchor[n] == ML_OWNER_NATIVE ? &s->native : &s->out_of_scope, &amount);
 			continue;
 		}
 		line = &s->lines[a->anchor[n]];

@@ -50,20 +50,14 @@ struct ml_function {
 	size_t lines_n;
 };
 
-/* What belongs to no line. */
-struct ml_outside {
-	int64_t increment_bytes;
-	uint64_t live_bytes;
-};
-
 /* Of one trace or several. All zero: empty. */
 struct ml_sites {
 	struct ml_function *functions; /* after ml_sites_sort(): the largest absolute increment first */
 	size_t functions_n;
-	struct ml_outside out_of_scope; /* Python frames on the stack, none of them in scope */
-	struct ml_outside native;       /* no Python frame */
-	struct ml_natives natives;      /* who asked the C library for memory */
-	struct ml_line *lines;          /* private, as all below */
+	struct ml_amount out_of_scope; /* of no line: Python frames on the stack, none of them in scope; */
+	struct ml_amount native;       /* or no Python frame */
+	struct ml_natives natives;     /* who asked the C library for memory */
+	struct ml_line *lines;         /* private, as all below */
 	size_t lines_n;
 	struct ml_texts texts;          /* of files and names, */
 	struct ml_pairs names;          /* pairs of them, */

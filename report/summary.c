@@ -289,43 +289,33 @@ static void print_processes(const struct ml_finds *finds)
 	free(branches);
 }
 
-static void take_reading(struct ml_reading *r, const struct ml_options *o, json_t *processes)
-{
-	struct ml_options all = *o;
+struct output {
+	const struct ml_options *options;
+	json_t *processes; /* NULL: text */
+};
 
-	all.top = 0; /* of lines here, not of functions */
-	ml_reading_finish(r, &all);
-	if (processes)
-		json_array_append_new(processes, json_reading(r, o));
+static void take_reading(void *context, const struct ml_reading *r)
+{
+	struct output *o = context;
+
+	if (o->processes)
+		json_array_append_new(o->processes, json_reading(r, o->options));
 	else
-		print_reading(r, o);
-	ml_reading_close(r);
+		print_reading(r, o->options);
 }
 
-static int print_summary(const struct ml_finds *finds, const struct ml_options *o)
+static int print_summary(const struct ml_finds *finds, const struct ml_options *options)
 {
-	json_t *processes = o->json ? json_array() : NULL, *top;
-	struct ml_reading r = {0};
-	int status = 0;
-	char *error;
-	size_t i;
+	struct output o = {options, options->json ? json_array() : NULL};
+	struct ml_options all = *options;
+	int status;
 
-	if (!processes)
+	all.top = 0; /* of lines here, not of functions */
+	if (!o.processes)
 		print_processes(finds);
-	for (i = 0; i < finds->n; i++) {
-		if (ml_reading_add(&r, finds->items[i].path, o, &error))
-			status = ml_command_error(error);
-		else if (!o->merge)
-			take_reading(&r, o, processes);
-	}
-	if (r.trace)
-		take_reading(&r, o, processes);
-	if (processes) {
-		top = json_object();
-		json_object_set_new(top, "memline", json_string(ML_VERSION_TEXT));
-		json_object_set_new(top, "processes", processes);
-		ml_json_print(stdout, top);
-	}
+	status = ml_command_read(finds, &all, take_reading, &o);
+	if (o.processes)
+		ml_json_print_processes(stdout, o.processes);
 	return status;
 }
 

@@ -245,8 +245,8 @@ static void print_sums(FILE *out, const struct ml_reading *r, const struct ml_op
 		snprintf(name, sizeof(name), "<%zu more function%s>", hidden, hidden == 1 ? "" : "s");
 		print_sum(out, o, name, "", sum_own(&r->sites, true));
 	}
-	print_sum(out, o, "<out of scope>", "", r->sites.out_of_scope.increment_bytes);
-	print_sum(out, o, "<native>", "", r->sites.native.increment_bytes);
+	print_sum(out, o, "<out of scope>", "", (int64_t)r->sites.out_of_scope.increment_bytes);
+	print_sum(out, o, "<native>", "", (int64_t)r->sites.native.increment_bytes);
 	cell_size(cell, o->precision, (double)(r->totals.live_bytes + r->baseline_rss));
 	print_sum(out, o, "total", cell, (int64_t)(r->totals.live_bytes - r->totals.start_live_bytes));
 }

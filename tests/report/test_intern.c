@@ -55,10 +55,13 @@ int main(void)
 	Suite *suite = suite_create("intern");
 	TCase *tests = tcase_create("intern");
 	SRunner *runner = srunner_create(suite);
+	int failed;
 
 	suite_add_tcase(suite, tests);
 	tcase_add_test(tests, test_pairs);
 	tcase_add_test(tests, test_texts);
-	srunner_run_all(runner, CK_NORMAL);
-	return srunner_ntests_failed(runner) ? EXIT_FAILURE : EXIT_SUCCESS;
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
