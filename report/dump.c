@@ -130,6 +130,7 @@ static void dump_nodes(const struct ml_trace *t, struct ml_objects *objects, FIL
 			fprintf(out, " mark %s\n",
 				number == ML_MARK_DEEPER      ? "deeper"
 				: number == ML_MARK_TRUNCATED ? "truncated"
+				: number == ML_MARK_MEMLINE   ? "memline"
 							      : "?");
 			break;
 		}
@@ -158,7 +159,8 @@ static void dump_extent(const struct ml_extent *e, FILE *out)
 	static const char *const kind[] = {
 		[ML_EXTENT_NONE] = "none",     [ML_EXTENT_DIRECTORY] = "directory", [ML_EXTENT_META] = "meta",
 		[ML_EXTENT_DEFS] = "defs",     [ML_EXTENT_NODES] = "nodes",         [ML_EXTENT_RING] = "ring",
-		[ML_EXTENT_EVENTS] = "events", [ML_EXTENT_CONTROL] = "control"};
+		[ML_EXTENT_EVENTS] = "events", [ML_EXTENT_CONTROL] = "control",
+		[ML_EXTENT_COUNTS] = "counts"};
 
 	fprintf(out, "extent %s at %" PRIu64 " length %" PRIu64 " id %" PRIu32 " sequence %" PRIu64 "\n",
 		e->kind < sizeof(kind) / sizeof(kind[0]) ? kind[e->kind] : "?", e->offset, e->length, e->id,

@@ -27,6 +27,13 @@ struct pending {
 	struct ml_mappings taken;
 };
 
+/* The ALLOC that was the last event of all. */
+struct fresh {
+	uint64_t address; /* 0: it was another event */
+	uint32_t ring;
+	bool is_mark; /* it made a high-water mark */
+};
+
 struct ml_fold_state {
 	struct ml_fold_options options;
 	uint64_t page_bytes;
@@ -38,6 +45,9 @@ struct ml_fold_state {
 	struct ml_blocks blocks;
 	struct ml_blocks arenas;
 	struct ml_mappings mappings;
+	struct fresh fresh;
+	bool *is_ours;           /* by node: under ML_MARK_MEMLINE. NULL: none is */
+	uint32_t ours;           /* the first of them, or 0 */
 	struct pending *pending; /* by ring */
 	uint32_t pending_n;
 };
@@ -95,6 +105,8 @@ static void freed(struct ml_fold *f, const struct ml_moment *m, uint32_t node, u
 		  uint64_t bytes)
 {
 	f->state->live_bytes -= bytes;
+	if (f->state->is_ours && f->state->is_ours[owner])
+		node = owner;
 	if (owned) {
 		struct ml_tally *t = settled(f, owner);
 		t->live_bytes -= bytes;
@@ -183,8 +195,11 @@ static void add_block(struct ml_fold *f, const struct ml_moment *m, uint32_t nod
 
 static void fold_alloc(struct ml_fold *f, const struct ml_moment *m)
 {
+	uint64_t mark = f->state->peak_version;
+
 	add_block(f, m, m->event.node, (uint8_t)m->event.domain);
 	happened(f, m, m->event.node);
+	f->state->fresh = (struct fresh){m->event.address, m->ring, f->state->peak_version != mark};
 }
 
 static void fold_free(struct ml_fold *f, const struct ml_moment *m)
@@ -533,8 +548,44 @@ static void fold_time(struct ml_fold *f, const struct ml_moment *m)
 		f->totals.rss_max_bytes = m->rss;
 }
 
-static void fold_other(struct ml_fold *f, const struct ml_moment *m)
+/* The block that was made just now was made for the recorder's sake, so it never was the node's. */
+static void fold_ours(struct ml_fold *f, const struct ml_moment *m, const struct fresh *fresh)
 {
+	const uint32_t ours = f->state->ours;
+	struct ml_block block, old;
+	struct ml_tally *from, *to;
+
+	if (fresh->address != m->event.address || fresh->ring != m->ring ||
+	    !ml_blocks_take(&f->state->blocks, fresh->address, &block))
+		return;
+	from = settled(f, block.node);
+	to = settled(f, ours);
+	if (block.owned) {
+		from->live_bytes -= block.bytes;
+		to->live_bytes += block.bytes;
+		from->live_blocks--;
+		to->live_blocks++;
+	}
+	if (block.owned && fresh->is_mark) {
+		from->peak_bytes -= block.bytes;
+		to->peak_bytes += block.bytes;
+		from->peak_blocks--;
+		to->peak_blocks++;
+	}
+	if (counts(f, m)) {
+		from->allocated_bytes -= block.bytes;
+		to->allocated_bytes += block.bytes;
+		from->allocations--;
+		to->allocations++;
+	}
+	block.node = ours;
+	ml_blocks_put(&f->state->blocks, &block, &old);
+}
+
+static void fold_other(struct ml_fold *f, const struct ml_moment *m, const struct fresh *fresh)
+{
+	if (m->event.other == ML_OTHER_OURS)
+		fold_ours(f, m, fresh);
 	if (m->event.other != ML_OTHER_FINALIZE)
 		return;
 	if (!f->state->options.end_last) {
@@ -545,6 +596,9 @@ static void fold_other(struct ml_fold *f, const struct ml_moment *m)
 
 static void fold_event(struct ml_fold *f, const struct ml_moment *m)
 {
+	const struct fresh fresh = f->state->fresh;
+
+	f->state->fresh.address = 0;
 	switch (m->event.record) {
 	case ML_RECORD_ALLOC:
 		fold_alloc(f, m);
@@ -583,7 +637,7 @@ static void fold_event(struct ml_fold *f, const struct ml_moment *m)
 		fold_time(f, m);
 		break;
 	case ML_RECORD_OTHER:
-		fold_other(f, m);
+		fold_other(f, m, &fresh);
 		break;
 	case ML_RECORD_TURN:
 	case ML_RECORD_BASE:
@@ -594,11 +648,30 @@ static void fold_event(struct ml_fold *f, const struct ml_moment *m)
 /* What came before the fork is there, but it is not this process's doing, and times and ends were the parent's. */
 static void fold_inherited(struct ml_fold *f, const struct ml_moment *m)
 {
-	if (m->event.record != ML_RECORD_TIME && m->event.record != ML_RECORD_OTHER)
+	if (m->event.record != ML_RECORD_TIME &&
+	    (m->event.record != ML_RECORD_OTHER || m->event.other == ML_OTHER_OURS))
 		fold_event(f, m);
 }
 
 /* The whole. */
+
+/* Parents come before their children. */
+static void find_ours(struct ml_fold_state *s, const struct ml_trace *t)
+{
+	const uint32_t mark = ML_SUBJECT(ML_NODE_MARK, ML_MARK_MEMLINE);
+
+	for (uint32_t i = 1; i < t->nodes_n; i++) {
+		if (t->nodes[i].subject == mark) {
+			if (!s->is_ours)
+				s->is_ours = ml_memory_get(t->nodes_n, sizeof *s->is_ours);
+			if (!s->ours)
+				s->ours = i;
+			s->is_ours[i] = true;
+		} else if (s->is_ours) {
+			s->is_ours[i] = s->is_ours[t->nodes[i].parent];
+		}
+	}
+}
 
 struct ml_fold *ml_fold_new(const struct ml_trace *t, const struct ml_fold_options *options)
 {
@@ -611,6 +684,7 @@ struct ml_fold *ml_fold_new(const struct ml_trace *t, const struct ml_fold_optio
 	s->options = *options;
 	s->page_bytes = t->page_bytes;
 	s->counting = !options->from_ns && !t->parent;
+	find_ours(s, t);
 	s->pending_n = t->rings_n;
 	s->pending = ml_memory_get(s->pending_n, sizeof *s->pending);
 	return f;
@@ -692,6 +766,7 @@ void ml_fold_free(struct ml_fold *f)
 	ml_blocks_free(&f->state->arenas);
 	ml_mappings_free(&f->state->mappings);
 	free(f->state->pending);
+	free(f->state->is_ours);
 	free(f->state);
 	free(f->nodes);
 	free(f);

@@ -12,6 +12,8 @@
  *
  * What a forked child has inherited (see report/inherit.h) is live at its start. Where that is not known, nothing is.
  *
+ * Blocks of a node under ML_MARK_MEMLINE are the recorder's own: their free is that node's doing, whoever it was.
+ *
  * A FREE of an address where nothing is live is an unknown free. An allocation where something is live shows that a
  * free was missed: the old block is closed, which counts as a free by the node that allocates there.
  */

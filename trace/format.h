@@ -13,12 +13,14 @@
  *                       ├──► NODES     the tree of stacks: arrays of struct ml_node
  *                       ├──► RING      the newest events of one thread, still being written: a struct ml_piece
  *                       ├──► EVENTS    an older piece of a ring, as the ring was when it was full
- *                       └──► CONTROL   what people asked of the process meanwhile: a struct ml_control
+ *                       ├──► CONTROL   what people asked of the process meanwhile: a struct ml_control
+ *                       └──► COUNTS    how often lines ran: struct ml_count
  *
  * Everything but EVENTS is written in place through a shared mapping, so that a SIGKILL between any two instructions
  * leaves a file that can be read. Each item therefore has one word that makes it valid and that is stored last:
  *
  *   extent   length           DEFS record   length          node   subject          events   ml_piece.state
+ *   count    count
  *
  * A reader takes an item whose word is zero for one that is not there, and goes on behind it where the size is known.
  *
@@ -112,6 +114,7 @@ enum ml_extent_kind {
 	ML_EXTENT_RING = 5,   /* id: ring */
 	ML_EXTENT_EVENTS = 6, /* id: ring; sequence: of the piece */
 	ML_EXTENT_CONTROL = 7,
+	ML_EXTENT_COUNTS = 8,
 };
 
 /* An entry of the directory. An entry of length 0 is not there (yet); those after it may be. */
@@ -146,6 +149,24 @@ enum ml_request {
 };
 
 /*
+ * How often the interpreter said that a line of a code object runs. Lines are counted if there is any COUNTS extent, an
+ * empty one too. Code objects that are alike have one id, and one count.
+ */
+struct ml_count {
+	uint32_t code; /* id */
+	uint32_t line;
+	/* Where the process stood when the line last began to run: its newest event was this ring's, and this the state
+	   of the ring's piece. ML_COUNT_NO_RING: there had been no event. */
+	uint64_t state;
+	uint32_t ring;
+	uint32_t reserved;
+	uint64_t count; /* ML_COUNT_MAX + 1 stands for all that is more, and the last run is not known then; stored last */
+};
+
+#define ML_COUNT_MAX 100000u
+#define ML_COUNT_NO_RING UINT32_MAX
+
+/*
  * META is text: KEY NUL VALUE NUL, again and again; an empty KEY ends it. Keys may repeat. Numbers are decimal.
  *
  *   pid ppid uid          numbers
@@ -169,6 +190,7 @@ enum ml_request {
  *   program               what is run: "file:PATH", "module:NAME", "command" (-c) or "stdin"
  *   option.NAME           the value in force of MEMLINE_NAME (without the prefix)
  *   ignored.NAME          a value of MEMLINE_NAME that made no sense
+ *   occurrences_refused   why lines were not counted, or not until the end
  */
 
 /* How a code object's line table is encoded; see symbolize/python/lines.h. */
@@ -235,6 +257,9 @@ enum ml_node_kind {
 enum ml_mark {
 	ML_MARK_DEEPER = 1,    /* frames between here and the root were left out: the stack was too deep */
 	ML_MARK_TRUNCATED = 2, /* callers were left out: the tree was full */
+	/* What the interpreter allocates for the recorder's sake: a root of stacks. Whoever frees it, it is the
+	   recorder's doing. */
+	ML_MARK_MEMLINE = 3,
 };
 
 #define ML_SUBJECT(kind, number) ((uint32_t)(kind) << 28 | (uint32_t)(number))
@@ -357,6 +382,7 @@ enum ml_outcome {
 enum ml_other {
 	ML_OTHER_FINALIZE = 1, /* the interpreter has begun to finalize */
 	ML_OTHER_LOW = 2,      /* one byte: the low four bits of the next ADDR */
+	ML_OTHER_OURS = 3,     /* the block at the last ADDR (low bits 0) was allocated for the recorder's sake */
 };
 
 #define ML_OTHER_LENGTHS 3u
@@ -376,5 +402,6 @@ _Static_assert(sizeof(struct ml_def_module) == 48, "module layout");
 _Static_assert(sizeof(struct ml_node) == 16, "node layout");
 _Static_assert(sizeof(struct ml_piece) == 64, "piece layout");
 _Static_assert(sizeof(struct ml_control) == 16384, "control layout");
+_Static_assert(sizeof(struct ml_count) == 32, "count layout");
 
 #endif

@@ -120,6 +120,8 @@ static int get_other(struct ml_cursor *c, uint8_t head, struct ml_event *e)
 	if (!get_varint(c, &bytes) || bytes > (uint64_t)(c->end - c->at))
 		return 0;
 	c->at += bytes;
+	if (e->other == ML_OTHER_OURS)
+		e->address = c->coder.address << 4;
 	return 1;
 }
 

@@ -49,6 +49,14 @@ static void add_outcome(struct line *l, const struct ml_event *e, int result)
 		add(l, " at %#" PRIx64 " bytes %" PRIu64, e->address, e->bytes);
 }
 
+static void add_other(struct line *l, const struct ml_event *e)
+{
+	if (e->other == ML_OTHER_OURS)
+		add(l, " ours at %#" PRIx64, e->address);
+	else
+		add(l, " %s", e->other == ML_OTHER_FINALIZE ? "finalize" : "?");
+}
+
 static void add_fields(struct line *l, const struct ml_event *e)
 {
 	switch (e->record) {
@@ -96,7 +104,7 @@ static void add_fields(struct line *l, const struct ml_event *e)
 		add(l, " turn %" PRIu64 " at %" PRIu64 " ns, thread %" PRIu32, e->turn, e->ns, e->tid);
 		break;
 	case ML_RECORD_OTHER:
-		add(l, " %s", e->other == ML_OTHER_FINALIZE ? "finalize" : "?");
+		add_other(l, e);
 		break;
 	}
 }

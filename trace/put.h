@@ -199,6 +199,14 @@ static inline uint8_t *ml_put_finalize(uint8_t *at)
 	return at;
 }
 
+/* Says that the block of the last ADDR is the recorder's own. */
+static inline uint8_t *ml_put_ours(uint8_t *at)
+{
+	*at++ = (uint8_t)(ML_RECORD_OTHER | ML_OTHER_OURS << 4);
+	*at++ = 0;
+	return at;
+}
+
 /* Checksum of a piece's events: four interleaved multiplicative hashes over 8-byte words (the tail padded with zeros),
    each word w: lane = (lane ^ w) * K, then mixed. Made to catch torn and short writes, not malice. */
 static inline uint64_t ml_checksum(const void *data, uint64_t bytes)

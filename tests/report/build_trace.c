@@ -272,10 +272,21 @@ static uint8_t *put_range(uint8_t *at, struct build_ring *r, const struct ml_eve
 	return at;
 }
 
+/* It belongs to the record before, so nothing may come between. */
+static void put_ours(struct build_ring *r)
+{
+	done(r, ml_put_ours(room_for(&r->events, ML_RECORD_MAX)));
+}
+
 void build_event(struct build_ring *r, const struct ml_event *e)
 {
-	uint8_t *at = take_turn(r, ready(r));
+	uint8_t *at;
 
+	if (e->record == ML_RECORD_OTHER && e->other == ML_OTHER_OURS) {
+		put_ours(r);
+		return;
+	}
+	at = take_turn(r, ready(r));
 	switch (e->record) {
 	case ML_RECORD_ALLOC:
 		at = ml_put_alloc(at, &r->coder, e->domain, e->node, e->address, e->bytes);

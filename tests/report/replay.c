@@ -51,6 +51,10 @@ struct replay {
 	struct ml_totals totals;
 	struct ml_tally *nodes;
 	uint32_t nodes_n;
+	uint32_t ours, ours_n;
+	uint64_t fresh;       /* address of the block that the event before made, or 0 */
+	uint32_t fresh_ring;
+	uint64_t marked;      /* number of the event that made the high-water mark */
 	bool counting;
 	bool ended;
 	struct block blocks[REPLAY_BLOCKS];
@@ -75,6 +79,12 @@ struct replay *replay_new(const struct ml_fold_options *options, uint32_t nodes_
 	return r;
 }
 
+void replay_ours(struct replay *r, uint32_t first, uint32_t n)
+{
+	r->ours = first;
+	r->ours_n = n;
+}
+
 /* Counting. */
 
 static bool ours(const struct replay *r, const struct ml_moment *m)
@@ -92,8 +102,15 @@ static void count_allocation(struct replay *r, const struct ml_moment *m, uint32
 	r->totals.allocations++;
 }
 
-static void count_free(struct replay *r, const struct ml_moment *m, uint32_t node, uint64_t bytes)
+static bool is_ours(const struct replay *r, uint32_t node)
 {
+	return node >= r->ours && node < r->ours + r->ours_n;
+}
+
+static void count_free(struct replay *r, const struct ml_moment *m, uint32_t node, uint32_t owner, uint64_t bytes)
+{
+	if (is_ours(r, owner))
+		node = owner;
 	if (!r->counting || !ours(r, m))
 		return;
 	r->nodes[node].freed_bytes += bytes;
@@ -168,6 +185,7 @@ static uint64_t recount(struct replay *r, uint64_t ns, bool force)
 	if (force || r->totals.live_bytes > r->totals.peak_bytes) {
 		r->totals.peak_bytes = r->totals.live_bytes;
 		r->totals.peak_ns = ns;
+		r->marked = r->totals.events;
 		for (uint32_t i = 0; i < r->nodes_n; i++) {
 			r->nodes[i].peak_bytes = bytes[i];
 			r->nodes[i].peak_blocks = blocks[i];
@@ -209,7 +227,7 @@ static struct block *held_block(struct replay *r, uint32_t ring)
 
 static void close_block(struct replay *r, const struct ml_moment *m, uint32_t node, struct block *b)
 {
-	count_free(r, m, node, b->bytes);
+	count_free(r, m, node, b->node, b->bytes);
 	b->where = GONE;
 }
 
@@ -244,6 +262,27 @@ static void play_free(struct replay *r, const struct ml_moment *m)
 	else
 		count_into(&r->totals.unknown_frees, r, m);
 	acted(r, m, m->event.node);
+}
+
+/* What the event before made is taken from its node, as if it had been made under the first of ours. */
+static void play_ours(struct replay *r, const struct ml_moment *m)
+{
+	bool is_mark = r->marked + 1 == r->totals.events;
+	struct block *b = r->fresh == m->event.address && r->fresh_ring == m->ring ? find_block(r, r->fresh) : NULL;
+
+	if (!b)
+		return;
+	if (r->counting && ours(r, m)) {
+		r->nodes[b->node].allocated_bytes -= b->bytes;
+		r->nodes[b->node].allocations--;
+	}
+	b->node = r->ours;
+	if (r->counting && ours(r, m)) {
+		r->nodes[b->node].allocated_bytes += b->bytes;
+		r->nodes[b->node].allocations++;
+	}
+	recount(r, r->totals.peak_ns, is_mark);
+	r->marked = 0;
 }
 
 /* Pages. */
@@ -299,7 +338,7 @@ static uint32_t drop_row(struct replay *r, const struct ml_moment *m, uint32_t n
 		while (end < to && row[end].where != GONE && row[end].piece == row[from].piece)
 			end++;
 		if (row[from].class == LIVE) {
-			count_free(r, m, node, (uint64_t)(end - from) * REPLAY_PAGE);
+			count_free(r, m, node, row[from].node, (uint64_t)(end - from) * REPLAY_PAGE);
 			live++;
 		}
 		while (from < end)
@@ -610,7 +649,10 @@ static void play(struct replay *r, const struct ml_moment *m)
 			r->totals.rss_max_bytes = m->rss;
 		break;
 	case ML_RECORD_OTHER:
-		r->ended = r->totals.finalized = !r->options.end_last;
+		if (m->event.other == ML_OTHER_OURS)
+			play_ours(r, m);
+		else
+			r->ended = r->totals.finalized = !r->options.end_last;
 		break;
 	case ML_RECORD_TURN:
 	case ML_RECORD_BASE:
@@ -634,6 +676,8 @@ bool replay_event(struct replay *r, const struct ml_moment *m)
 	r->totals.events++;
 	r->totals.end_ns = m->ns;
 	play(r, m);
+	r->fresh = m->event.record == ML_RECORD_ALLOC ? m->event.address : 0;
+	r->fresh_ring = m->ring;
 	return !r->ended;
 }
 

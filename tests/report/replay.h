@@ -18,6 +18,9 @@ struct replay;
 
 struct replay *replay_new(const struct ml_fold_options *options, uint32_t nodes_n);
 
+/* These nodes are the recorder's own. */
+void replay_ours(struct replay *r, uint32_t first, uint32_t n);
+
 /* Plays one event; false: the end that the options ask for is reached. The moment's turn counts for nothing. */
 bool replay_event(struct replay *r, const struct ml_moment *m);
 

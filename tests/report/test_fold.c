@@ -16,7 +16,7 @@
 #define RW (PROT_READ | PROT_WRITE)
 #define A 0x7f0000000000u
 
-/* A trace with five nodes (1 to 5) under construction, and what was folded from it. */
+/* A trace with five nodes (1 to 5), and two (6 and 7) of the recorder's own, under construction, and what was folded from it. */
 static struct build *b;
 static struct build_ring *ring;
 static struct ml_fold *fold;
@@ -30,6 +30,7 @@ static void setup(void)
 	code = build_code(b, "/srv/app.py", "main", 1, NULL, 0);
 	for (int i = 0; i < 5; i++)
 		build_node(b, 0, ML_NODE_PYTHON, code, i);
+	build_node(b, build_node(b, 0, ML_NODE_MARK, ML_MARK_MEMLINE, 0), ML_NODE_NATIVE, 0, 0x1000);
 	ring = build_ring(b, 100);
 	fold = NULL;
 	options = (struct ml_fold_options){.to_ns = UINT64_MAX};
@@ -707,6 +708,66 @@ START_TEST(test_thread)
 }
 END_TEST
 
+static void put_ours(void)
+{
+	build_event(ring, &(struct ml_event){.record = ML_RECORD_OTHER, .other = ML_OTHER_OURS});
+}
+
+/* What the recorder makes the interpreter do: whoever frees it, no line has a part in it. */
+START_TEST(test_ours)
+{
+	build_alloc(ring, ML_DOMAIN_OBJ, 1, 0x1000, 100);
+	build_alloc(ring, ML_DOMAIN_MEM, 6, 0x2000, 40);
+	build_alloc(ring, ML_DOMAIN_C, 7, 0x3000, 2);
+	build_free(ring, ML_DOMAIN_MEM, 1, 0x2000);
+	build_realloc(ring, ML_DOMAIN_C, 2, 0x3000, 0x3000, 5);
+	run();
+	check_live(105, 2);
+	check_counts(147, 4, 42, 2);
+	check_node(1, 100, 100, 1, 100);
+	check_node(2, 5, 5, 1, 0);
+	check_node(6, 0, 0, 0, 40);
+	check_node(7, 0, 0, 0, 2);
+}
+END_TEST
+
+/* A block that turns out to be the recorder's: it never was the line's, not at the peak either. */
+START_TEST(test_turns_out_ours)
+{
+	build_alloc(ring, ML_DOMAIN_OBJ, 1, 0x1000, 100);
+	build_alloc(ring, ML_DOMAIN_OBJ, 1, 0x2000, 32);
+	put_ours();
+	run();
+	check_counts(132, 2, 0, 0);
+	check_node(1, 100, 100, 1, 100);
+	check_node(6, 32, 32, 1, 32);
+	ck_assert_uint_eq(fold->nodes[1].allocations, 1);
+	build_free(ring, ML_DOMAIN_OBJ, 1, 0x2000);
+	build_alloc(ring, ML_DOMAIN_OBJ, 2, 0x2000, 8);
+	run();
+	check_node(1, 100, 100, 1, 100);
+	check_node(6, 0, 0, 0, 32);
+	check_node(2, 8, 8, 1, 0);
+	ck_assert_uint_eq(fold->nodes[1].frees, 0);
+}
+END_TEST
+
+/* Only what was made just before can be meant. */
+START_TEST(test_not_ours)
+{
+	build_alloc(ring, ML_DOMAIN_OBJ, 1, 0x1000, 100);
+	build_free(ring, ML_DOMAIN_OBJ, 1, 0x1000);
+	put_ours();
+	build_alloc(ring, ML_DOMAIN_OBJ, 1, 0x1000, 100);
+	build_time(ring, 1000, 0);
+	put_ours();
+	put_ours();
+	run();
+	check_node(1, 100, 100, 1, 100);
+	check_node(6, 0, 0, 0, 0);
+}
+END_TEST
+
 /* Random traces, against the slow replay. */
 
 static uint64_t seed;
@@ -746,7 +807,7 @@ static struct ml_event random_event(bool honest)
 	static const enum ml_record often[] = {ML_RECORD_ALLOC, ML_RECORD_ALLOC, ML_RECORD_FREE};
 	static const uint64_t flags[] = {ANON, ANON, MAP_PRIVATE, MAP_SHARED | MAP_ANONYMOUS};
 	static const uint64_t prots[] = {RW, RW, PROT_NONE, PROT_READ};
-	struct ml_event e = {.record = (enum ml_record)(1 + random_below(11)), .node = (uint32_t)random_below(6)};
+	struct ml_event e = {.record = (enum ml_record)(1 + random_below(11)), .node = (uint32_t)random_below(8)};
 
 	if (one_in(2))
 		e.record = often[random_below(3)];
@@ -846,13 +907,19 @@ static struct build_ring *rings[REPLAY_RINGS];
 static uint32_t tids[REPLAY_RINGS];
 static uint64_t ring_ns[REPLAY_RINGS];
 static uint64_t now;
+static uint64_t made; /* address of what the event before has allocated, in the same piece; or 0 */
 
 /* The same event to the file and to the replay. */
 static bool play_random(struct replay *r, uint32_t n, bool honest)
 {
 	struct ml_moment m = {.ring = n, .tid = tids[n]};
 
-	m.event = next_event(n, honest);
+	if (made && one_in(3))
+		m.event = (struct ml_event){
+			.record = ML_RECORD_OTHER, .other = ML_OTHER_OURS, .address = made & ~(uint64_t)15};
+	else
+		m.event = next_event(n, honest);
+	made = m.event.record == ML_RECORD_ALLOC ? m.event.address : 0;
 	if (m.event.record == ML_RECORD_TIME) {
 		ring_ns[n] += m.event.ns;
 		m.rss = m.event.pages * PAGE;
@@ -880,6 +947,7 @@ static void random_trace(struct replay *r, bool honest)
 	}
 	while (events-- && wanted) {
 		uint32_t n = (uint32_t)random_below(rings_n);
+		made = 0;
 		for (uint64_t burst = random_below(20); burst && wanted; burst--)
 			wanted = play_random(r, n, honest);
 		if (one_in(30) && !begun[n])
@@ -917,7 +985,8 @@ START_TEST(test_against_replay)
 	if (one_in(4))
 		options.tid = (uint32_t)(100 + random_below(3));
 	options.end_last = one_in(2);
-	r = replay_new(&options, 6);
+	r = replay_new(&options, 8);
+	replay_ours(r, 6, 2);
 	random_trace(r, honest);
 	replay_finish(r);
 	t = open_trace();
@@ -926,7 +995,7 @@ START_TEST(test_against_replay)
 		check_no_warning(t);
 	ml_load_close(t);
 	check_totals(&fold->totals, replay_totals(r));
-	for (uint32_t i = 0; i < 6; i++)
+	for (uint32_t i = 0; i < 8; i++)
 		check_tally(&fold->nodes[i], &replay_nodes(r)[i]);
 	if (honest)
 		ck_assert_uint_eq(fold->totals.orphan_ends, 0);
@@ -971,6 +1040,9 @@ int main(void)
 	tcase_add_test(tests, test_finalize);
 	tcase_add_test(tests, test_window);
 	tcase_add_test(tests, test_thread);
+	tcase_add_test(tests, test_ours);
+	tcase_add_test(tests, test_turns_out_ours);
+	tcase_add_test(tests, test_not_ours);
 	tcase_add_loop_test(tests, test_against_replay, 0, 400);
 	suite_add_tcase(suite, tests);
 	srunner_run_all(runner, CK_ENV);

@@ -265,7 +265,7 @@ END_TEST
 /* An OTHER that this reader does not know hides nothing that stands behind it. */
 START_TEST(test_unknown_other)
 {
-	static const uint8_t bytes[] = {0xf0, 0, 0x30, 3, 0xff, 0xff, 0xff, 0x4c, 7};
+	static const uint8_t bytes[] = {0xf0, 0, 0x40, 3, 0xff, 0xff, 0xff, 0x4c, 7};
 	struct ml_cursor c;
 	struct ml_event e;
 
@@ -273,11 +273,37 @@ START_TEST(test_unknown_other)
 	for (int i = 0; i < 2; i++) {
 		ck_assert_int_eq(ml_get(&c, &e), 1);
 		ck_assert_int_eq(e.record, ML_RECORD_OTHER);
-		ck_assert_int_eq(e.other, i ? 3 : 15);
+		ck_assert_int_eq(e.other, i ? 4 : 15);
 	}
 	ck_assert_int_eq(ml_get(&c, &e), 1);
 	ck_assert_int_eq(e.record, ML_RECORD_TURN);
 	ck_assert_uint_eq(e.turn, 7);
+	ck_assert_int_eq(ml_get(&c, &e), 0);
+}
+END_TEST
+
+/* The recorder's own block is that of the record before, however that coded its address. */
+START_TEST(test_ours)
+{
+	struct ml_tables tables = {.slots = {0}};
+	struct ml_coder coder = {.tables = &tables};
+	uint8_t bytes[4 * ML_RECORD_MAX], *at = bytes;
+	struct ml_cursor c;
+	struct ml_event e;
+
+	at = ml_put_alloc(at, &coder, ML_DOMAIN_OBJ, 3, 0x7f0000001230, 32);
+	at = ml_put_alloc(at, &coder, ML_DOMAIN_OBJ, 3, 0x7f0000004560, 32);
+	at = ml_put_free(at, &coder, ML_RECORD_FREE, ML_DOMAIN_OBJ, 3, 0x7f0000001230); /* by its slot */
+	at = ml_put_ours(at);
+	at = ml_put_free(at, &coder, ML_RECORD_FREE, ML_DOMAIN_OBJ, 3, 0x7f0000004560);
+	ml_cursor_init(&c, bytes, (size_t)(at - bytes));
+	for (int i = 0; i < 4; i++)
+		ck_assert_int_eq(ml_get(&c, &e), 1);
+	ck_assert_int_eq(e.record, ML_RECORD_OTHER);
+	ck_assert_int_eq(e.other, ML_OTHER_OURS);
+	ck_assert_uint_eq(e.address, 0x7f0000001230);
+	ck_assert_int_eq(ml_get(&c, &e), 1);
+	ck_assert_uint_eq(e.address, 0x7f0000004560);
 	ck_assert_int_eq(ml_get(&c, &e), 0);
 }
 END_TEST
@@ -325,6 +351,7 @@ int main(void)
 	tcase_add_loop_test(tests, test_cut_off, 0, 300);
 	tcase_add_test(tests, test_refused);
 	tcase_add_test(tests, test_unknown_other);
+	tcase_add_test(tests, test_ours);
 	tcase_add_loop_test(tests, test_noise, 0, 20);
 	tcase_add_test(tests, test_names);
 	suite_add_tcase(suite, tests);
