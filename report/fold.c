@@ -100,6 +100,14 @@ static void allocated(struct ml_fold *f, const struct ml_moment *m, uint32_t nod
 	}
 }
 
+/* Whose doing a free is: see ml_fold_options.in_scope. */
+static uint32_t charged(const struct ml_fold *f, uint32_t node, uint32_t owner)
+{
+	const bool *in_scope = f->state->options.in_scope;
+
+	return in_scope && in_scope[node] && !in_scope[owner] ? owner : node;
+}
+
 /* A block that the owner allocated is gone, by an event of this moment while the node was acting. */
 static void freed(struct ml_fold *f, const struct ml_moment *m, uint32_t node, uint32_t owner, bool owned,
 		  uint64_t bytes)
@@ -115,8 +123,9 @@ static void freed(struct ml_fold *f, const struct ml_moment *m, uint32_t node, u
 		f->totals.live_blocks--;
 	}
 	if (counts(f, m)) {
-		f->nodes[node].freed_bytes += bytes;
-		f->nodes[node].frees++;
+		struct ml_tally *t = &f->nodes[charged(f, node, owner)];
+		t->freed_bytes += bytes;
+		t->frees++;
 		f->totals.freed_bytes += bytes;
 		f->totals.frees++;
 	}

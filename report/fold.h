@@ -45,6 +45,9 @@ struct ml_fold_options {
 	uint64_t to_ns;   /* events at or after it are as if they had not happened; UINT64_MAX: no such bound */
 	uint32_t tid;  /* not 0: only events of this thread are counted, and only blocks that it allocated are owned */
 	bool end_last; /* go on behind the moment when the interpreter began to finalize */
+	/* By node, whether its stack has a line in scope (ml_site_in_scope()); outlives the fold. NULL: all nodes are
+	   alike. A free by a node that has one, of a block of a node that has none, is the doing of the latter. */
+	const bool *in_scope;
 	struct ml_fold_watch *watch; /* or NULL; outlives the fold */
 };
 
@@ -54,7 +57,8 @@ struct ml_fold_options {
  * (not with a tid: threads free each other's blocks).
  */
 struct ml_tally {
-	/* Temporal: what happened while this node was acting. Increment is the difference of the two. */
+	/* Temporal: what happened while this node was acting (but see ml_fold_options.in_scope). Increment is the
+	   difference of the two. */
 	uint64_t allocated_bytes;
 	uint64_t allocations;
 	uint64_t freed_bytes;

@@ -108,6 +108,7 @@ int ml_reading_add(struct ml_reading *r, const char *path, const struct ml_optio
 	struct ml_process process;
 	struct ml_scope scope;
 	struct ml_fold *f;
+	bool *in_scope;
 
 	if (!t)
 		return -1;
@@ -124,6 +125,7 @@ int ml_reading_add(struct ml_reading *r, const char *path, const struct ml_optio
 	ml_process_read(t, &process);
 	process.baseline_rss = ml_load_number(ml_inherit_root(t), "baseline_rss", 0);
 	scope = (struct ml_scope){options->scope ? options->scope : process.scope, process.root, process.program};
+	window.in_scope = in_scope = ml_site_in_scope(t, &scope);
 	f = fold(t, &window);
 	ml_warnings_collect(&r->warnings, t, f);
 	if (!r->trace)
@@ -134,6 +136,7 @@ int ml_reading_add(struct ml_reading *r, const char *path, const struct ml_optio
 	if (options->stacks)
 		ml_stacks_add(&r->stacks, t, f, &r->sites.natives.objects);
 	ml_fold_free(f);
+	free(in_scope);
 	if (r->trace)
 		ml_load_close(t);
 	else

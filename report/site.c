@@ -283,13 +283,57 @@ static uint32_t line_of(struct adding *a, const struct ml_node *node)
 
 /* True of the body of a text that Python code runs by exec(), as site.py does with .pth files: a program's own text is
    run by no Python code. */
-static bool is_executed_text(const struct adding *a, uint32_t n)
+static bool is_executed_text(const struct ml_code *code, bool by_python)
 {
-	const struct ml_node *node = &a->trace->nodes[n];
-	const struct ml_code *code = ml_load_code(a->trace, ML_SUBJECT_NUMBER(node->subject));
+	return by_python && code->file[0] == '<' && !strcmp(code->name, "<module>");
+}
 
-	return a->anchor[node->parent] != ML_OWNER_NATIVE && code && code->file[0] == '<' &&
-	       !strcmp(code->name, "<module>");
+/* The code object of the node, NULL if it has none or the trace doesn't have it. */
+static const struct ml_code *code_of(const struct ml_trace *t, const struct ml_node *node)
+{
+	return ML_SUBJECT_KIND(node->subject) == ML_NODE_PYTHON ? ml_load_code(t, ML_SUBJECT_NUMBER(node->subject))
+								: NULL;
+}
+
+/* By place in t->codes, whether the file is in scope. */
+static bool *codes_in_scope(const struct ml_trace *t, const struct ml_scope *scope)
+{
+	const char *cwd = ml_load_meta(t, "cwd"), *last = NULL;
+	bool *in = ml_memory_get(t->codes_n, sizeof(*in));
+	size_t i;
+
+	for (i = 0; i < t->codes_n; i++) {
+		const char *file = t->codes[i].file;
+		char *path;
+		if (last && !strcmp(file, last)) {
+			in[i] = in[i - 1];
+			continue;
+		}
+		path = ml_site_file(cwd, file);
+		in[i] = ml_scope_has(scope, path);
+		free(path);
+		last = file;
+	}
+	return in;
+}
+
+bool *ml_site_in_scope(const struct ml_trace *t, const struct ml_scope *scope)
+{
+	bool *codes = codes_in_scope(t, scope);
+	bool *in = ml_memory_get(t->nodes_n, sizeof(*in)), *python = ml_memory_get(t->nodes_n, sizeof(*python));
+	uint32_t n;
+
+	for (n = 1; n < t->nodes_n; n++) {
+		const struct ml_node *node = &t->nodes[n];
+		const struct ml_code *code = code_of(t, node);
+		const bool by_python = python[node->parent];
+
+		python[n] = by_python || ML_SUBJECT_KIND(node->subject) == ML_NODE_PYTHON;
+		in[n] = in[node->parent] || (code && codes[code - t->codes] && !is_executed_text(code, by_python));
+	}
+	free(codes);
+	free(python);
+	return in;
 }
 
 /* Nodes are numbered parent before child, so one pass does. */
@@ -301,12 +345,14 @@ static void resolve_nodes(struct adding *a)
 	a->anchor[0] = ML_OWNER_NATIVE;
 	for (n = 1; n < a->fold->nodes_n; n++) {
 		const struct ml_node *node = &a->trace->nodes[n];
+		const struct ml_code *code;
 
 		a->line[n] = NONE;
 		a->anchor[n] = a->anchor[node->parent];
 		if (ML_SUBJECT_KIND(node->subject) != ML_NODE_PYTHON)
 			continue;
-		if (!is_executed_text(a, n))
+		code = code_of(a->trace, node);
+		if (code && !is_executed_text(code, a->anchor[node->parent] != ML_OWNER_NATIVE))
 			a->line[n] = line_of(a, node);
 		if (a->line[n] != NONE)
 			a->anchor[n] = a->line[n];

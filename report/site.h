@@ -65,6 +65,9 @@ struct ml_sites {
 	struct ml_pairs line_index;     /* of function and line */
 };
 
+/* By node of the trace, whether a line in scope is on its stack. The caller frees it. */
+bool *ml_site_in_scope(const struct ml_trace *t, const struct ml_scope *scope);
+
 /* Adds what happened in a trace. baseline_rss is added to each line's mem_bytes. Not after ml_sites_sort(). */
 void ml_sites_add(struct ml_sites *s, const struct ml_trace *t, const struct ml_fold *fold,
 		  const struct ml_scope *scope, uint64_t baseline_rss);

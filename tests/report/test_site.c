@@ -319,7 +319,28 @@ struct model {
 	uint32_t parent[NODES], function[NODES], line[NODES]; /* function FUNCTIONS: out of scope; + 1: native */
 };
 
-static void count_event(struct model *m, uint32_t node, int64_t bytes, uint64_t live)
+static bool is_in_scope(const struct model *m, uint32_t node)
+{
+	for (; node; node = m->parent[node])
+		if (m->function[node] < FUNCTIONS)
+			return true;
+	return false;
+}
+
+/* A free of what no line in scope had allocated is none of a line's doing. */
+static uint32_t doer(const struct model *m, uint32_t node, uint32_t owner)
+{
+	return is_in_scope(m, node) && !is_in_scope(m, owner) ? owner : node;
+}
+
+static void count_last(struct model *m, uint32_t node, uint64_t live)
+{
+	for (; node; node = m->parent[node])
+		if (m->function[node] < FUNCTIONS)
+			m->last_live[m->function[node]][m->line[node]] = live;
+}
+
+static void count_event(struct model *m, uint32_t node, int64_t bytes)
 {
 	bool seen[FUNCTIONS][LINES] = {{false}};
 	bool anchored = false, python = false;
@@ -335,7 +356,6 @@ static void count_event(struct model *m, uint32_t node, int64_t bytes, uint64_t 
 		if (!seen[f][l])
 			m->increment[f][l] += bytes;
 		seen[f][l] = true;
-		m->last_live[f][l] = live;
 	}
 	if (!anchored && python)
 		m->out_of_scope += bytes;
@@ -377,6 +397,7 @@ static void make_events(struct model *m, struct build *b)
 {
 	struct build_ring *rings[2] = {build_ring(b, 1), build_ring(b, 2)};
 	uint64_t sizes[16] = {0}, live = 0;
+	uint32_t owners[16];
 	int i;
 
 	for (i = 0; i < EVENTS; i++) {
@@ -388,12 +409,15 @@ static void make_events(struct model *m, struct build *b)
 			bytes = -(int64_t)sizes[block];
 			build_free(ring, ML_DOMAIN_OBJ, node, 0x1000 * (block + 1));
 			sizes[block] = 0;
+			count_event(m, doer(m, node, owners[block]), bytes);
 		} else {
 			bytes = (int64_t)(sizes[block] = size + 1);
 			build_alloc(ring, ML_DOMAIN_OBJ, node, 0x1000 * (block + 1), size + 1);
+			owners[block] = node;
+			count_event(m, node, bytes);
 		}
 		live += (uint64_t)bytes;
-		count_event(m, node, bytes, live);
+		count_last(m, node, live);
 	}
 }
 
