@@ -1,10 +1,34 @@
 #include "report/blocks.h"
 
+#include <string.h>
 #include <sys/random.h>
 
 #include "report/memory.h"
 
 #define ROOM_MIN 16u
+
+#define BYTES_WITHOUT_BIRTH offsetof(struct ml_block, born_ms)
+
+_Static_assert(BYTES_WITHOUT_BIRTH == 24 && sizeof(struct ml_block) == 32, "size of a place");
+
+static size_t place_bytes(const struct ml_blocks *b)
+{
+	return b->births ? sizeof(struct ml_block) : BYTES_WITHOUT_BIRTH;
+}
+
+/* What lies behind its bytes belongs to the next place. */
+static struct ml_block *place_at(const struct ml_blocks *b, const struct ml_blocks_part *p, size_t at)
+{
+	return (struct ml_block *)(p->places + at * place_bytes(b));
+}
+
+static void copy(const struct ml_blocks *b, struct ml_block *to, const struct ml_block *from)
+{
+	if (b->births)
+		*to = *from;
+	else
+		memcpy(to, from, BYTES_WITHOUT_BIRTH);
+}
 
 /* Two rounds of multiply and shift: addresses differ in few bits, and all bits of the result are used. */
 static uint64_t hash(const struct ml_blocks *b, uint64_t address)
@@ -32,27 +56,28 @@ static size_t after(const struct ml_blocks_part *p, size_t place)
 }
 
 /* The place of the address, or the empty one where it would be. There always is an empty one, if there is room. */
-static struct ml_block *find(const struct ml_blocks_part *p, uint64_t address, uint64_t h)
+static size_t find(const struct ml_blocks *b, const struct ml_blocks_part *p, uint64_t address, uint64_t h)
 {
 	size_t at = home(p, h);
 
-	while (p->places[at].there && p->places[at].address != address)
+	while (place_at(b, p, at)->there && place_at(b, p, at)->address != address)
 		at = after(p, at);
-	return &p->places[at];
+	return at;
 }
 
 /* By half, so that a part is never less than half full. */
 static void grow(const struct ml_blocks *b, struct ml_blocks_part *p)
 {
-	struct ml_block *old = p->places;
-	size_t room = p->room;
+	struct ml_blocks_part old = *p;
 
-	p->room = room ? room + room / 2 : ROOM_MIN;
-	p->places = ml_memory_get_table(p->room, sizeof *p->places);
-	for (size_t i = 0; i < room; i++)
-		if (old[i].there)
-			*find(p, old[i].address, hash(b, old[i].address)) = old[i];
-	ml_memory_free_table(old, room, sizeof *old);
+	p->room = old.room ? old.room + old.room / 2 : ROOM_MIN;
+	p->places = ml_memory_get_table(p->room, place_bytes(b));
+	for (size_t i = 0; i < old.room; i++) {
+		const struct ml_block *block = place_at(b, &old, i);
+		if (block->there)
+			copy(b, place_at(b, p, find(b, p, block->address, hash(b, block->address))), block);
+	}
+	ml_memory_free_table(old.places, old.room, place_bytes(b));
 }
 
 bool ml_blocks_put(struct ml_blocks *b, const struct ml_block *block, struct ml_block *old)
@@ -69,13 +94,13 @@ bool ml_blocks_put(struct ml_blocks *b, const struct ml_block *block, struct ml_
 	p = &b->part[part_of(h)];
 	if (p->n + 1 > p->room / 5 * 4)
 		grow(b, p);
-	place = find(p, block->address, h);
+	place = place_at(b, p, find(b, p, block->address, h));
 	replaced = place->there;
 	if (replaced)
-		*old = *place;
+		copy(b, old, place);
 	else
 		p->n++;
-	*place = *block;
+	copy(b, place, block);
 	place->there = true;
 	return replaced;
 }
@@ -83,8 +108,8 @@ bool ml_blocks_put(struct ml_blocks *b, const struct ml_block *block, struct ml_
 /* Moves blocks that were pushed behind the hole towards their homes, so that searches may stop at the first hole. */
 static void close_hole(const struct ml_blocks *b, struct ml_blocks_part *p, size_t hole)
 {
-	for (size_t at = after(p, hole); p->places[at].there; at = after(p, at)) {
-		size_t from_home = at - home(p, hash(b, p->places[at].address));
+	for (size_t at = after(p, hole); place_at(b, p, at)->there; at = after(p, at)) {
+		size_t from_home = at - home(p, hash(b, place_at(b, p, at)->address));
 		size_t from_hole = at - hole;
 		if (from_home > SIZE_MAX / 2)
 			from_home += p->room;
@@ -92,27 +117,43 @@ static void close_hole(const struct ml_blocks *b, struct ml_blocks_part *p, size
 			from_hole += p->room;
 		if (from_home < from_hole)
 			continue;
-		p->places[hole] = p->places[at];
+		copy(b, place_at(b, p, hole), place_at(b, p, at));
 		hole = at;
 	}
-	p->places[hole].there = false;
+	place_at(b, p, hole)->there = false;
 }
 
 bool ml_blocks_take(struct ml_blocks *b, uint64_t address, struct ml_block *block)
 {
 	uint64_t h = hash(b, address);
 	struct ml_blocks_part *p = &b->part[part_of(h)];
-	struct ml_block *place;
+	size_t at;
 
 	if (!p->n)
 		return false;
-	place = find(p, address, h);
-	if (!place->there)
+	at = find(b, p, address, h);
+	if (!place_at(b, p, at)->there)
 		return false;
-	*block = *place;
-	close_hole(b, p, (size_t)(place - p->places));
+	copy(b, block, place_at(b, p, at));
+	close_hole(b, p, at);
 	p->n--;
 	return true;
+}
+
+bool ml_blocks_next(const struct ml_blocks *b, size_t *cursor, struct ml_block *block)
+{
+	size_t before = 0;
+
+	for (size_t i = 0; i < sizeof b->part / sizeof *b->part; before += b->part[i++].room)
+		while (*cursor < before + b->part[i].room) {
+			const struct ml_block *place = place_at(b, &b->part[i], (*cursor)++ - before);
+			if (place->there) {
+				*block = (struct ml_block){0};
+				copy(b, block, place);
+				return true;
+			}
+		}
+	return false;
 }
 
 void ml_blocks_prefetch(const struct ml_blocks *b, uint64_t address)
@@ -121,12 +162,12 @@ void ml_blocks_prefetch(const struct ml_blocks *b, uint64_t address)
 	const struct ml_blocks_part *p = &b->part[part_of(h)];
 
 	if (p->room)
-		__builtin_prefetch(&p->places[home(p, h)], 1);
+		__builtin_prefetch(place_at(b, p, home(p, h)), 1);
 }
 
 void ml_blocks_free(struct ml_blocks *b)
 {
 	for (size_t i = 0; i < sizeof b->part / sizeof *b->part; i++)
-		ml_memory_free_table(b->part[i].places, b->part[i].room, sizeof *b->part[i].places);
-	*b = (struct ml_blocks){0};
+		ml_memory_free_table(b->part[i].places, b->part[i].room, place_bytes(b));
+	*b = (struct ml_blocks){.births = b->births};
 }

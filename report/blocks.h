@@ -1,7 +1,7 @@
 /*
  * Live blocks by address: the largest table of a fold, and a cache miss for nearly every event. Open addressing in
- * places of 24 bytes, 30 to 45 bytes a block. It is cut into parts that grow one by one, so that growing needs little
- * memory at once.
+ * places of 24 bytes, 30 to 45 bytes a block; 32 and 40 to 60 where their births are kept. It is cut into parts that grow
+ * one by one, so that growing needs little memory at once.
  */
 #ifndef ML_REPORT_BLOCKS_H
 #define ML_REPORT_BLOCKS_H
@@ -15,17 +15,19 @@
 struct ml_block {
 	uint64_t address;
 	uint64_t bytes;
-	uint32_t node;  /* that allocated it */
-	uint8_t domain; /* enum ml_domain */
-	bool owned;     /* counts as live: see ml_fold_options.tid */
-	bool there;     /* private: a place of the table that is in use */
+	uint32_t node;    /* that allocated it */
+	uint8_t domain;   /* enum ml_domain */
+	bool owned;       /* counts as live: see ml_fold_options.tid */
+	bool there;       /* private: a place of the table that is in use */
+	uint32_t born_ms; /* since the start of tracking; from here on only in tables that keep births, else 0 */
 };
 
 /* All zero: no blocks. */
 struct ml_blocks {
-	uint64_t secret; /* so that no trace can be made of addresses that collide */
+	bool births;     /* kept; set it before the first block comes */
+	uint64_t secret; /* private, as all below: so that no trace can be made of addresses that collide */
 	struct ml_blocks_part {
-		struct ml_block *places;
+		unsigned char *places; /* room of them, each the start of a struct ml_block */
 		size_t room;
 		size_t n;
 	} part[1 << ML_BLOCKS_PART_BITS];
@@ -36,6 +38,9 @@ bool ml_blocks_put(struct ml_blocks *b, const struct ml_block *block, struct ml_
 
 /* Takes the block at the address out, into *block. False: there is none. */
 bool ml_blocks_take(struct ml_blocks *b, uint64_t address, struct ml_block *block);
+
+/* The blocks one by one in any order, while none is put or taken: *cursor is 0 at first. False: there are no more. */
+bool ml_blocks_next(const struct ml_blocks *b, size_t *cursor, struct ml_block *block);
 
 /* Says that the address will be asked for soon. */
 void ml_blocks_prefetch(const struct ml_blocks *b, uint64_t address);

@@ -54,6 +54,11 @@ struct ml_fold_state {
 
 /* The books. Every change of what is live goes through allocated() and freed(). */
 
+static uint32_t milliseconds(uint64_t ns)
+{
+	return ns / 1000000 < UINT32_MAX ? (uint32_t)(ns / 1000000) : UINT32_MAX;
+}
+
 static bool of_thread(const struct ml_fold *f, uint32_t tid)
 {
 	return !f->state->options.tid || f->state->options.tid == tid;
@@ -85,6 +90,8 @@ static void allocated(struct ml_fold *f, const struct ml_moment *m, uint32_t nod
 {
 	struct ml_tally *t = settled(f, node);
 
+	if (node >= f->nodes_used)
+		f->nodes_used = node + 1;
 	f->state->live_bytes += bytes;
 	if (of_thread(f, m->tid)) {
 		t->live_bytes += bytes;
@@ -151,6 +158,8 @@ static void new_mark(struct ml_fold *f, uint64_t ns)
 static void happened(struct ml_fold *f, const struct ml_moment *m, uint32_t node)
 {
 	if (counts(f, m)) {
+		if (!f->nodes[node].last_sequence)
+			f->nodes[node].first_ns = m->ns;
 		f->nodes[node].last_sequence = f->totals.events;
 		f->nodes[node].last_live_bytes = f->state->live_bytes;
 	}
@@ -196,7 +205,8 @@ static void add_block(struct ml_fold *f, const struct ml_moment *m, uint32_t nod
 				 .bytes = m->event.bytes,
 				 .node = node,
 				 .domain = domain,
-				 .owned = of_thread(f, m->tid)};
+				 .owned = of_thread(f, m->tid),
+				 .born_ms = milliseconds(m->ns)};
 
 	put_block(f, m, node, &block);
 	allocated(f, m, node, block.bytes);
@@ -279,7 +289,8 @@ static void add_mapping(struct ml_fold *f, const struct ml_moment *m, uint32_t n
 				     .born = ++f->state->births,
 				     .node = node,
 				     .class = class,
-				     .owned = of_thread(f, m->tid)};
+				     .owned = of_thread(f, m->tid),
+				     .born_ms = milliseconds(m->ns)};
 
 	ml_mappings_put(&f->state->mappings, &mapping);
 	if (class == ML_MAPPING_LIVE)
@@ -341,6 +352,7 @@ static void fold_protect(struct ml_fold *f, const struct ml_moment *m)
 			cut(f, end);
 		mapping->class = ML_MAPPING_LIVE;
 		mapping->born = ++f->state->births;
+		mapping->born_ms = milliseconds(m->ns);
 		mapping->node = e->node;
 		mapping->owned = of_thread(f, m->tid);
 		allocated(f, m, e->node, mapping->end - mapping->start);
@@ -691,6 +703,7 @@ struct ml_fold *ml_fold_new(const struct ml_trace *t, const struct ml_fold_optio
 	f->nodes = ml_memory_get(f->nodes_n, sizeof *f->nodes);
 	f->state = s;
 	s->options = *options;
+	s->blocks.births = options->births;
 	s->page_bytes = t->page_bytes;
 	s->counting = !options->from_ns && !t->parent;
 	find_ours(s, t);
@@ -732,6 +745,8 @@ bool ml_fold_feed(struct ml_fold *f, const struct ml_moment *moments, size_t n)
 		}
 		if (!s->counting && m->ns >= s->options.from_ns)
 			begin_window(f);
+		if (s->options.clock && m->ns >= s->options.clock->next_ns)
+			s->options.clock->strike(s->options.clock, f, m->ns);
 		f->totals.events++;
 		f->totals.end_ns = m->ns;
 		fold_event(f, m);
@@ -763,6 +778,21 @@ void ml_fold_finish(struct ml_fold *f)
 	for (uint32_t i = 0; i < f->nodes_n; i++)
 		settled(f, i);
 	add_up_mappings(f);
+}
+
+void ml_fold_each_live(const struct ml_fold *f, void (*take)(void *context, const struct ml_live *live), void *context)
+{
+	const struct ml_mapping *m;
+	struct ml_block block;
+	size_t cursor = 0;
+
+	while (ml_blocks_next(&f->state->blocks, &cursor, &block))
+		if (block.owned)
+			take(context, &(struct ml_live){block.bytes, block.node, block.born_ms,
+							(enum ml_domain)block.domain, false});
+	for (uint64_t at = 0; (m = ml_mappings_find(&f->state->mappings, at)); at = m->end)
+		if (m->class == ML_MAPPING_LIVE && m->owned)
+			take(context, &(struct ml_live){m->end - m->start, m->node, m->born_ms, ML_DOMAIN_C, true});
 }
 
 void ml_fold_free(struct ml_fold *f)

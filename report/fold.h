@@ -39,16 +39,31 @@ struct ml_fold_watch {
 		    uint64_t address);
 };
 
+struct ml_fold;
+
+/*
+ * Looks at the fold now and then. strike is called before the first event at or behind next_ns, whose time is ns, and
+ * sets next_ns anew (UINT64_MAX: never again). Live bytes of nodes and of all are right then, of the nodes below
+ * ml_fold.nodes_used; no other node has any.
+ */
+struct ml_fold_clock {
+	uint64_t next_ns;
+	void (*strike)(struct ml_fold_clock *clock, const struct ml_fold *fold, uint64_t ns);
+};
+
 /* All zero but to_ns: everything up to the end. */
 struct ml_fold_options {
 	uint64_t from_ns; /* only events from here on are counted; what is live then is start_live_bytes */
 	uint64_t to_ns;   /* events at or after it are as if they had not happened; UINT64_MAX: no such bound */
 	uint32_t tid;  /* not 0: only events of this thread are counted, and only blocks that it allocated are owned */
 	bool end_last; /* go on behind the moment when the interpreter began to finalize */
-	/* By node, whether its stack has a line in scope (ml_site_in_scope()); outlives the fold. NULL: all nodes are
-	   alike. A free by a node that has one, of a block of a node that has none, is the doing of the latter. */
+	bool births;   /* keep when each live block was allocated */
+	/* By node, whether its stack has a line in scope (ml_site_nodes); outlives the fold, as all below. NULL: all
+	   nodes are alike. A free by a node that has one, of a block of a node that has none, is the doing of the
+	   latter. */
 	const bool *in_scope;
-	struct ml_fold_watch *watch; /* or NULL; outlives the fold */
+	struct ml_fold_watch *watch; /* or NULL, as the next */
+	struct ml_fold_clock *clock;
 };
 
 /*
@@ -73,6 +88,7 @@ struct ml_tally {
 	   just behind it (of all threads, whatever the options say). */
 	uint64_t last_sequence;
 	uint64_t last_live_bytes;
+	uint64_t first_ns; /* of its first event, if there is one */
 };
 
 struct ml_totals {
@@ -103,6 +119,7 @@ struct ml_fold {
 	struct ml_totals totals;
 	struct ml_tally *nodes; /* by number, as in the trace */
 	uint32_t nodes_n;
+	uint32_t nodes_used;         /* one more than the last that allocated */
 	struct ml_fold_state *state; /* private to fold.c */
 };
 
@@ -114,6 +131,18 @@ bool ml_fold_feed(struct ml_fold *f, const struct ml_moment *moments, size_t n);
 
 /* Closes the books: only now all numbers are right. Nothing may be fed afterwards. */
 void ml_fold_finish(struct ml_fold *f);
+
+/* A live block, or a mapping that is live. */
+struct ml_live {
+	uint64_t bytes;
+	uint32_t node;    /* that allocated it */
+	uint32_t born_ms; /* when, since the start of tracking; 0: it was before that, or births were not kept */
+	enum ml_domain domain;
+	bool mapping;
+};
+
+/* After ml_fold_finish(): what is live and owned, one by one in any order. */
+void ml_fold_each_live(const struct ml_fold *f, void (*take)(void *context, const struct ml_live *live), void *context);
 
 void ml_fold_free(struct ml_fold *f);
 

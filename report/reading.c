@@ -106,9 +106,9 @@ int ml_reading_add(struct ml_reading *r, const char *path, const struct ml_optio
 	struct ml_fold_options window;
 	struct ml_controls controls;
 	struct ml_process process;
+	struct ml_site_nodes nodes;
 	struct ml_scope scope;
 	struct ml_fold *f;
-	bool *in_scope;
 
 	if (!t)
 		return -1;
@@ -125,18 +125,19 @@ int ml_reading_add(struct ml_reading *r, const char *path, const struct ml_optio
 	ml_process_read(t, &process);
 	process.baseline_rss = ml_load_number(ml_inherit_root(t), "baseline_rss", 0);
 	scope = (struct ml_scope){options->scope ? options->scope : process.scope, process.root, process.program};
-	window.in_scope = in_scope = ml_site_in_scope(t, &scope);
+	ml_sites_resolve(&r->sites, t, &scope, &nodes);
+	window.in_scope = nodes.in_scope;
 	f = fold(t, &window);
 	ml_warnings_collect(&r->warnings, t, f);
 	if (!r->trace)
 		r->process = process;
 	add_trace(r, t, &process, f);
 	r->sites.natives.objects.options = options->objects;
-	ml_sites_add(&r->sites, t, f, &scope, process.baseline_rss);
+	ml_sites_add(&r->sites, &nodes, f, process.baseline_rss);
 	if (options->stacks)
-		ml_stacks_add(&r->stacks, t, f, &r->sites.natives.objects);
+		free(ml_stacks_add(&r->stacks, t, f, &r->sites.natives.objects));
 	ml_fold_free(f);
-	free(in_scope);
+	ml_site_nodes_free(&nodes);
 	if (r->trace)
 		ml_load_close(t);
 	else

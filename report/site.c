@@ -7,7 +7,7 @@
 #include "report/memory.h"
 #include "report/place.h"
 
-#define NONE UINT32_MAX
+#define NONE ML_NO_LINE
 
 /* Index of the function, which is made if it isn't there. */
 static uint32_t intern_function(struct ml_sites *s, const char *file, const char *name, int first_line)
@@ -125,16 +125,14 @@ static bool is_folded(const struct ml_code *code)
 	return host_name_bytes(code->name) != strlen(code->name);
 }
 
-/* One trace on its way into the sites. */
-struct adding {
+/* One trace whose nodes are on their way to lines. */
+struct resolving {
 	struct ml_sites *sites;
 	const struct ml_trace *trace;
-	const struct ml_fold *fold;
 	const struct ml_scope *scope;
 	uint32_t *functions; /* by place in trace->codes: index, or NONE where the code is out of scope */
 	struct ml_places places;
-	uint32_t *line;   /* by node: index of its own line, or NONE */
-	uint32_t *anchor; /* by node: index of a line, or one of ML_OWNER_ */
+	struct ml_site_nodes *nodes;
 };
 
 /* How deep functions can lie in one another: CPython has a limit of 100 levels of indentation (Parser/tokenizer.h). */
@@ -171,7 +169,7 @@ static void push_around(struct file_codes *file, const struct ml_code *code, int
 }
 
 /* The innermost function around a folded code object. From 3.11 the name says which one it is. */
-static const struct ml_code *find_host(const struct adding *a, const struct file_codes *file,
+static const struct ml_code *find_host(const struct resolving *a, const struct file_codes *file,
 				       const struct ml_code *code, size_t name_bytes)
 {
 	bool named = a->places.line_table == ML_LINES_LOCATIONS;
@@ -190,7 +188,7 @@ static const struct ml_code *find_host(const struct adding *a, const struct file
 /* co_flags: CO_OPTIMIZED, set for functions and for them alone. */
 #define FLAG_FUNCTION 1u
 
-static uint32_t function_of(struct adding *a, const struct file_codes *file, const struct ml_code *code)
+static uint32_t function_of(struct resolving *a, const struct file_codes *file, const struct ml_code *code)
 {
 	size_t name_bytes = host_name_bytes(code->name);
 	const struct ml_code *host = code;
@@ -216,7 +214,7 @@ static uint32_t function_of(struct adding *a, const struct file_codes *file, con
 	return function;
 }
 
-static void add_file(struct adding *a, struct file_codes *file)
+static void add_file(struct resolving *a, struct file_codes *file)
 {
 	size_t i;
 
@@ -247,7 +245,7 @@ static int compare_codes(const void *left, const void *right)
 }
 
 /* Gives each code object in scope its function. */
-static void add_codes(struct adding *a)
+static void add_codes(struct resolving *a)
 {
 	size_t n = a->trace->codes_n, from, to, i;
 	const struct ml_code **codes = ml_memory_get(n, sizeof(*codes));
@@ -271,14 +269,11 @@ static void add_codes(struct adding *a)
 }
 
 /* Index of the line that the frame is at; NONE where its file is out of scope. */
-static uint32_t line_of(struct adding *a, const struct ml_node *node)
+static uint32_t line_of(struct resolving *a, const struct ml_code *code, uint64_t place)
 {
-	const struct ml_code *code = ml_load_code(a->trace, ML_SUBJECT_NUMBER(node->subject));
-	uint32_t function = code ? a->functions[code - a->trace->codes] : NONE;
+	uint32_t function = a->functions[code - a->trace->codes];
 
-	if (function == NONE)
-		return NONE;
-	return intern_line(a->sites, function, ml_places_line(&a->places, code, node->place));
+	return function == NONE ? NONE : intern_line(a->sites, function, ml_places_line(&a->places, code, place));
 }
 
 /* True of the body of a text that Python code runs by exec(), as site.py does with .pth files: a program's own text is
@@ -295,71 +290,62 @@ static const struct ml_code *code_of(const struct ml_trace *t, const struct ml_n
 								: NULL;
 }
 
-/* By place in t->codes, whether the file is in scope. */
-static bool *codes_in_scope(const struct ml_trace *t, const struct ml_scope *scope)
-{
-	const char *cwd = ml_load_meta(t, "cwd"), *last = NULL;
-	bool *in = ml_memory_get(t->codes_n, sizeof(*in));
-	size_t i;
-
-	for (i = 0; i < t->codes_n; i++) {
-		const char *file = t->codes[i].file;
-		char *path;
-		if (last && !strcmp(file, last)) {
-			in[i] = in[i - 1];
-			continue;
-		}
-		path = ml_site_file(cwd, file);
-		in[i] = ml_scope_has(scope, path);
-		free(path);
-		last = file;
-	}
-	return in;
-}
-
-bool *ml_site_in_scope(const struct ml_trace *t, const struct ml_scope *scope)
-{
-	bool *codes = codes_in_scope(t, scope);
-	bool *in = ml_memory_get(t->nodes_n, sizeof(*in)), *python = ml_memory_get(t->nodes_n, sizeof(*python));
-	uint32_t n;
-
-	for (n = 1; n < t->nodes_n; n++) {
-		const struct ml_node *node = &t->nodes[n];
-		const struct ml_code *code = code_of(t, node);
-		const bool by_python = python[node->parent];
-
-		python[n] = by_python || ML_SUBJECT_KIND(node->subject) == ML_NODE_PYTHON;
-		in[n] = in[node->parent] || (code && codes[code - t->codes] && !is_executed_text(code, by_python));
-	}
-	free(codes);
-	free(python);
-	return in;
-}
-
 /* Nodes are numbered parent before child, so one pass does. */
-static void resolve_nodes(struct adding *a)
+static void resolve_nodes(struct resolving *a)
 {
-	uint32_t n;
+	uint32_t *line = a->nodes->line, *anchor = a->nodes->anchor, n;
 
-	a->line[0] = NONE;
-	a->anchor[0] = ML_OWNER_NATIVE;
-	for (n = 1; n < a->fold->nodes_n; n++) {
+	line[0] = NONE;
+	anchor[0] = ML_OWNER_NATIVE;
+	for (n = 1; n < a->nodes->n; n++) {
 		const struct ml_node *node = &a->trace->nodes[n];
-		const struct ml_code *code;
+		const struct ml_code *code = code_of(a->trace, node);
 
-		a->line[n] = NONE;
-		a->anchor[n] = a->anchor[node->parent];
-		if (ML_SUBJECT_KIND(node->subject) != ML_NODE_PYTHON)
-			continue;
-		code = code_of(a->trace, node);
-		if (code && !is_executed_text(code, a->anchor[node->parent] != ML_OWNER_NATIVE))
-			a->line[n] = line_of(a, node);
-		if (a->line[n] != NONE)
-			a->anchor[n] = a->line[n];
-		else if (a->anchor[n] == ML_OWNER_NATIVE)
-			a->anchor[n] = ML_OWNER_OUT_OF_SCOPE;
+		line[n] = NONE;
+		anchor[n] = anchor[node->parent];
+		if (code && !is_executed_text(code, anchor[n] != ML_OWNER_NATIVE))
+			line[n] = line_of(a, code, node->place);
+		if (line[n] != NONE)
+			anchor[n] = line[n];
+		else if (anchor[n] == ML_OWNER_NATIVE && ML_SUBJECT_KIND(node->subject) == ML_NODE_PYTHON)
+			anchor[n] = ML_OWNER_OUT_OF_SCOPE;
+		a->nodes->in_scope[n] = anchor[n] < ML_OWNER_OUT_OF_SCOPE;
 	}
 }
+
+void ml_sites_resolve(struct ml_sites *s, const struct ml_trace *t, const struct ml_scope *scope,
+		      struct ml_site_nodes *nodes)
+{
+	struct resolving a = {.sites = s, .trace = t, .scope = scope, .nodes = nodes};
+
+	*nodes = (struct ml_site_nodes){
+		.trace = t,
+		.n = t->nodes_n,
+		.line = ml_memory_get(t->nodes_n, sizeof(*nodes->line)),
+		.anchor = ml_memory_get(t->nodes_n, sizeof(*nodes->anchor)),
+		.in_scope = ml_memory_get(t->nodes_n, sizeof(*nodes->in_scope)),
+	};
+	ml_places_begin(&a.places, t);
+	add_codes(&a);
+	resolve_nodes(&a);
+	free(a.functions);
+	ml_places_end(&a.places);
+}
+
+void ml_site_nodes_free(struct ml_site_nodes *nodes)
+{
+	free(nodes->line);
+	free(nodes->anchor);
+	free(nodes->in_scope);
+}
+
+/* One trace on its way into the sites. */
+struct adding {
+	struct ml_sites *sites;
+	const struct ml_trace *trace;
+	const struct ml_site_nodes *nodes;
+	const struct ml_fold *fold;
+};
 
 /* Increments of a damaged trace may be anything: they wrap around. */
 static void add_increment(int64_t *to, uint64_t increment)
@@ -376,12 +362,12 @@ static void add_own(struct adding *a)
 		const struct ml_tally *t = &a->fold->nodes[n];
 		struct ml_line *line;
 
-		if (a->anchor[n] >= ML_OWNER_OUT_OF_SCOPE) {
+		if (a->nodes->anchor[n] >= ML_OWNER_OUT_OF_SCOPE) {
 			const struct ml_amount amount = ml_amount_of(t);
-			ml_amount_add(a->anchor[n] == ML_OWNER_NATIVE ? &s->native : &s->out_of_scope, &amount);
+			ml_amount_add(a->nodes->anchor[n] == ML_OWNER_NATIVE ? &s->native : &s->out_of_scope, &amount);
 			continue;
 		}
-		line = &s->lines[a->anchor[n]];
+		line = &s->lines[a->nodes->anchor[n]];
 		add_increment(&line->own_increment_bytes, (uint64_t)ml_tally_increment(t));
 		line->live_bytes += t->live_bytes;
 		line->live_blocks += t->live_blocks;
@@ -396,6 +382,7 @@ struct subtree {
 	uint64_t events;
 	uint64_t increment; /* as two's complement */
 	uint64_t live;
+	uint64_t peak;
 	uint64_t last_sequence;
 	uint64_t last_live;
 };
@@ -415,11 +402,12 @@ static struct subtree *sum_subtrees(const struct adding *a)
 
 	for (n = a->fold->nodes_n; n-- > 0;) {
 		const struct ml_tally *t = &a->fold->nodes[n];
-		struct subtree own = {0, 0, 0, t->last_sequence, t->last_live_bytes}, *parent;
+		struct subtree own = {.last_sequence = t->last_sequence, .last_live = t->last_live_bytes}, *parent;
 
 		sums[n].events += t->allocations + t->frees;
 		sums[n].increment += t->allocated_bytes - t->freed_bytes;
 		sums[n].live += t->live_bytes;
+		sums[n].peak += t->peak_bytes;
 		take_last(&sums[n], &own);
 		if (!n)
 			break;
@@ -427,6 +415,7 @@ static struct subtree *sum_subtrees(const struct adding *a)
 		parent->events += sums[n].events;
 		parent->increment += sums[n].increment;
 		parent->live += sums[n].live;
+		parent->peak += sums[n].peak;
 		take_last(parent, &sums[n]);
 	}
 	return sums;
@@ -470,20 +459,21 @@ static void add_inclusive(struct adding *a, struct subtree *lasts)
 			n = c.first[n];
 		} else {
 			for (; n && !c.next[n]; n = a->trace->nodes[n].parent)
-				if (a->line[n] != NONE)
-					on_path[a->line[n]]--;
+				if (a->nodes->line[n] != NONE)
+					on_path[a->nodes->line[n]]--;
 			if (!n)
 				break;
-			if (a->line[n] != NONE)
-				on_path[a->line[n]]--;
+			if (a->nodes->line[n] != NONE)
+				on_path[a->nodes->line[n]]--;
 			n = c.next[n];
 		}
-		if (a->line[n] != NONE && !on_path[a->line[n]]++) {
-			struct ml_line *line = &a->sites->lines[a->line[n]];
+		if (a->nodes->line[n] != NONE && !on_path[a->nodes->line[n]]++) {
+			struct ml_line *line = &a->sites->lines[a->nodes->line[n]];
 			line->events += sums[n].events;
 			add_increment(&line->increment_bytes, sums[n].increment);
 			line->inclusive_live_bytes += sums[n].live;
-			take_last(&lasts[a->line[n]], &sums[n]);
+			line->inclusive_peak_bytes += sums[n].peak;
+			take_last(&lasts[a->nodes->line[n]], &sums[n]);
 		}
 	}
 	free(on_path);
@@ -492,35 +482,25 @@ static void add_inclusive(struct adding *a, struct subtree *lasts)
 	free(c.next);
 }
 
-void ml_sites_add(struct ml_sites *s, const struct ml_trace *t, const struct ml_fold *fold,
-		  const struct ml_scope *scope, uint64_t baseline_rss)
+void ml_sites_add(struct ml_sites *s, const struct ml_site_nodes *nodes, const struct ml_fold *fold,
+		  uint64_t baseline_rss)
 {
-	struct adding a = {.sites = s, .trace = t, .fold = fold, .scope = scope};
-	struct subtree *lasts;
+	struct adding a = {.sites = s, .trace = nodes->trace, .nodes = nodes, .fold = fold};
+	struct subtree *lasts = ml_memory_get(s->lines_n, sizeof(*lasts));
 	size_t i;
 
-	ml_places_begin(&a.places, t);
-	a.line = ml_memory_get(fold->nodes_n, sizeof(*a.line));
-	a.anchor = ml_memory_get(fold->nodes_n, sizeof(*a.anchor));
-	add_codes(&a);
-	resolve_nodes(&a);
 	add_own(&a);
-	ml_natives_add(&s->natives, t, fold, a.anchor);
-	lasts = ml_memory_get(s->lines_n, sizeof(*lasts));
+	ml_natives_add(&s->natives, nodes->trace, fold, nodes->anchor);
 	add_inclusive(&a, lasts);
 	for (i = 0; i < s->lines_n; i++)
 		if (lasts[i].last_sequence)
 			s->lines[i].mem_bytes += lasts[i].last_live + baseline_rss;
 	free(lasts);
-	free(a.line);
-	free(a.anchor);
-	free(a.functions);
-	ml_places_end(&a.places);
 }
 
 static bool is_empty(const struct ml_line *line)
 {
-	return !line->events && !line->inclusive_live_bytes && !line->mem_bytes;
+	return !line->events && !line->inclusive_live_bytes && !line->inclusive_peak_bytes && !line->mem_bytes;
 }
 
 static int compare_lines(const void *left, const void *right)

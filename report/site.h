@@ -28,6 +28,7 @@ struct ml_line {
 	int64_t increment_bytes;
 	uint64_t mem_bytes; /* tracked bytes when it last finished an event, plus the baseline; 0: no event */
 	uint64_t inclusive_live_bytes;
+	uint64_t inclusive_peak_bytes;
 	/* Own: */
 	int64_t own_increment_bytes;
 	uint64_t live_bytes;
@@ -65,12 +66,25 @@ struct ml_sites {
 	struct ml_pairs line_index;     /* of function and line */
 };
 
-/* By node of the trace, whether a line in scope is on its stack. The caller frees it. */
-bool *ml_site_in_scope(const struct ml_trace *t, const struct ml_scope *scope);
+/* Where the stacks of a trace are, as far as lines are concerned. */
+struct ml_site_nodes {
+	const struct ml_trace *trace;
+	uint32_t n;
+	uint32_t *line;   /* by node: the number of its own line, or ML_NO_LINE */
+	uint32_t *anchor; /* by node: the number of its anchor, or one of ML_OWNER_ */
+	bool *in_scope;   /* by node: the anchor is a line */
+};
 
-/* Adds what happened in a trace. baseline_rss is added to each line's mem_bytes. Not after ml_sites_sort(). */
-void ml_sites_add(struct ml_sites *s, const struct ml_trace *t, const struct ml_fold *fold,
-		  const struct ml_scope *scope, uint64_t baseline_rss);
+#define ML_NO_LINE UINT32_MAX
+
+/* Finds the lines of all nodes of a trace, whose events need not be folded yet. Not after ml_sites_sort(). */
+void ml_sites_resolve(struct ml_sites *s, const struct ml_trace *t, const struct ml_scope *scope,
+		      struct ml_site_nodes *nodes);
+void ml_site_nodes_free(struct ml_site_nodes *nodes);
+
+/* Adds what happened in the trace, whose nodes were resolved last. baseline_rss is added to each line's mem_bytes. */
+void ml_sites_add(struct ml_sites *s, const struct ml_site_nodes *nodes, const struct ml_fold *fold,
+		  uint64_t baseline_rss);
 
 /* Puts functions and lines in the order of the report and drops those where nothing happened. */
 void ml_sites_sort(struct ml_sites *s);

@@ -149,8 +149,8 @@ static bool *find_needed(const struct ml_trace *t, const struct ml_fold *fold)
 	return needed;
 }
 
-void ml_stacks_add(struct ml_stacks *s, const struct ml_trace *t, const struct ml_fold *fold,
-		   struct ml_objects *objects)
+uint32_t *ml_stacks_add(struct ml_stacks *s, const struct ml_trace *t, const struct ml_fold *fold,
+			struct ml_objects *objects)
 {
 	struct adding a = {.stacks = s, .trace = t, .objects = objects};
 	bool *needed = find_needed(t, fold);
@@ -164,18 +164,17 @@ void ml_stacks_add(struct ml_stacks *s, const struct ml_trace *t, const struct m
 	}
 	for (n = 0; n < fold->nodes_n; n++) {
 		const struct ml_amount amount = ml_amount_of(&fold->nodes[n]);
-		uint32_t to;
+		uint32_t parent = t->nodes[n].parent;
 
 		if (!needed[n])
 			continue;
-		to = intern_stack(s, stacks[t->nodes[n].parent], n ? frame_of(&a, &t->nodes[n]) : no_frame(&a));
-		ml_amount_add(&s->items[to].amount, &amount);
-		stacks[n] = n ? to : 0;
+		stacks[n] = intern_stack(s, parent ? stacks[parent] : 0, n ? frame_of(&a, &t->nodes[n]) : no_frame(&a));
+		ml_amount_add(&s->items[stacks[n]].amount, &amount);
 	}
 	ml_places_end(&a.places);
 	free(a.functions);
-	free(stacks);
 	free(needed);
+	return stacks;
 }
 
 void ml_stacks_path(const struct ml_stacks *s, uint32_t stack, uint32_t *frames)

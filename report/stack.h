@@ -57,9 +57,10 @@ struct ml_stacks {
 	struct ml_pairs stack_index; /* of the caller's stack and the frame: the stack's number - 1 */
 };
 
-/* Adds the nodes of a trace with which something happened. It has to be the trace that the objects took last. */
-void ml_stacks_add(struct ml_stacks *s, const struct ml_trace *t, const struct ml_fold *fold,
-		   struct ml_objects *objects);
+/* Adds the nodes of a trace with which something happened. It has to be the trace that the objects took last. Returns
+   their stacks by node, 0 where nothing happened, which the caller frees. */
+uint32_t *ml_stacks_add(struct ml_stacks *s, const struct ml_trace *t, const struct ml_fold *fold,
+			struct ml_objects *objects);
 
 /* After the last one: names native frames. */
 void ml_stacks_finish(struct ml_stacks *s, struct ml_objects *objects);

@@ -15,7 +15,7 @@ static struct ml_blocks blocks;
 
 static void setup(void)
 {
-	memset(&blocks, 0, sizeof blocks);
+	blocks = (struct ml_blocks){0};
 }
 
 static void teardown(void)
@@ -78,11 +78,43 @@ START_TEST(test_many)
 }
 END_TEST
 
+/* Births follow their blocks through growing and moving, and all blocks that are there are seen. */
+START_TEST(test_births)
+{
+	enum { N = 5000 };
+	static bool seen[N];
+	struct ml_block got;
+	size_t cursor = 0, n = 0;
+
+	memset(seen, 0, sizeof seen);
+	blocks.births = _i;
+	for (size_t i = 0; i < N; i++) {
+		struct ml_block b = block(i * 16, i);
+		b.born_ms = (uint32_t)i + 7;
+		require(!ml_blocks_put(&blocks, &b, &got));
+	}
+	for (size_t i = 0; i < N; i += 3) {
+		got = (struct ml_block){0};
+		require(ml_blocks_take(&blocks, i * 16, &got));
+		require(got.born_ms == (_i ? i + 7 : 0));
+	}
+	while (ml_blocks_next(&blocks, &cursor, &got)) {
+		size_t i = got.address / 16;
+		require(i < N && i % 3 && !seen[i] && got.bytes == i);
+		require(got.born_ms == (_i ? i + 7 : 0));
+		seen[i] = true;
+		n++;
+	}
+	ck_assert_uint_eq(n, N - (N + 2) / 3);
+}
+END_TEST
+
 /* What the table promises of its size. */
 START_TEST(test_memory)
 {
 	size_t room = 0, n = 1000000;
 
+	blocks.births = _i;
 	for (size_t i = 0; i < n; i++) {
 		struct ml_block b = block(0x7f0000000000 + i * 48, 40), old;
 		require(!ml_blocks_put(&blocks, &b, &old));
@@ -92,7 +124,7 @@ START_TEST(test_memory)
 		ck_assert_uint_gt(blocks.part[i].n, n / 32); /* none is much fuller than another */
 		ck_assert_uint_lt(blocks.part[i].n, n / 8);
 	}
-	ck_assert_uint_le(room * sizeof(struct ml_block), n * 46);
+	ck_assert_uint_le(room * (_i ? 32 : 24), n * (_i ? 61 : 46));
 }
 END_TEST
 
@@ -107,7 +139,8 @@ int main(void)
 	tcase_set_timeout(tests, 60);
 	tcase_add_test(tests, test_put_take);
 	tcase_add_loop_test(tests, test_many, 0, 5);
-	tcase_add_test(tests, test_memory);
+	tcase_add_loop_test(tests, test_births, 0, 2);
+	tcase_add_loop_test(tests, test_memory, 0, 2);
 	suite_add_tcase(suite, tests);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);

@@ -21,6 +21,15 @@ static struct build *b;
 static struct build_ring *ring;
 static struct ml_fold *fold;
 static struct ml_fold_options options;
+static struct ml_live lives[8]; /* what was live in the end, as far as it was asked for */
+static size_t lives_n;
+
+static void take_live(void *context, const struct ml_live *l)
+{
+	(void)context;
+	ck_assert_uint_lt(lives_n, sizeof lives / sizeof *lives);
+	lives[lives_n++] = *l;
+}
 
 static void setup(void)
 {
@@ -386,6 +395,74 @@ START_TEST(test_munmap_arithmetic)
 END_TEST
 
 /* One munmap over the end of one mapping, all of the second, a gap, and the start of the third. */
+/* Who is live since when; what is reallocated is born anew, and what is cut stays as old as it is. */
+START_TEST(test_births)
+{
+	options.births = true;
+	build_alloc(ring, ML_DOMAIN_OBJ, 1, 0x1000, 100);
+	build_alloc(ring, ML_DOMAIN_OBJ, 2, 0x2000, 200);
+	build_map(ring, 3, A, 3 * PAGE, RW, ANON);
+	build_time(ring, 5000000, 0);
+	build_alloc(ring, ML_DOMAIN_RAW, 1, 0x3000, 300);
+	build_time(ring, 9999999, 0);
+	build_realloc(ring, ML_DOMAIN_MEM, 4, 0x2000, 0x4000, 400);
+	build_unmap(ring, 5, A + PAGE, PAGE);
+	build_free(ring, ML_DOMAIN_OBJ, 5, 0x1000);
+	run();
+	lives_n = 0;
+	ml_fold_each_live(fold, take_live, NULL);
+	ck_assert_uint_eq(lives_n, 4);
+	for (size_t i = 0; i < lives_n; i++) {
+		ck_assert_uint_eq(lives[i].born_ms, lives[i].node == 1 ? 5 : lives[i].node == 4 ? 9 : 0);
+		ck_assert_uint_eq(lives[i].bytes, lives[i].node == 3 ? PAGE : lives[i].node == 1 ? 300 : 400);
+		ck_assert_int_eq(lives[i].mapping, lives[i].node == 3);
+	}
+	ck_assert_uint_eq(fold->nodes[1].first_ns, 0);
+	ck_assert_uint_eq(fold->nodes[4].first_ns, 9999999);
+	ck_assert_uint_eq(fold->nodes_used, 5);
+}
+END_TEST
+
+struct bell {
+	struct ml_fold_clock clock;
+	uint64_t ns[8];
+	uint64_t live[8];
+	size_t n;
+};
+
+static void ring_bell(struct ml_fold_clock *clock, const struct ml_fold *f, uint64_t ns)
+{
+	struct bell *bell = (struct bell *)clock;
+
+	bell->ns[bell->n] = ns;
+	bell->live[bell->n++] = f->totals.live_bytes;
+	clock->next_ns = ns + 10;
+}
+
+/* The clock strikes before what happens at its time, and not before that. */
+START_TEST(test_clock)
+{
+	struct bell bell = {.clock = {5, ring_bell}};
+
+	options.clock = &bell.clock;
+	build_alloc(ring, ML_DOMAIN_OBJ, 1, 0x1000, 1);
+	build_time(ring, 4, 0);
+	build_alloc(ring, ML_DOMAIN_OBJ, 1, 0x2000, 2);
+	build_time(ring, 6, 0);
+	build_alloc(ring, ML_DOMAIN_OBJ, 1, 0x3000, 4);
+	build_time(ring, 15, 0);
+	build_alloc(ring, ML_DOMAIN_OBJ, 1, 0x4000, 8);
+	build_time(ring, 40, 0);
+	build_alloc(ring, ML_DOMAIN_OBJ, 1, 0x5000, 16);
+	run();
+	ck_assert_uint_eq(bell.n, 2);
+	ck_assert_uint_eq(bell.ns[0], 6);
+	ck_assert_uint_eq(bell.live[0], 3);
+	ck_assert_uint_eq(bell.ns[1], 40);
+	ck_assert_uint_eq(bell.live[1], 15);
+}
+END_TEST
+
 START_TEST(test_munmap_several)
 {
 	build_map(ring, 1, A, 4 * PAGE, RW, ANON);
@@ -1026,6 +1103,8 @@ int main(void)
 	tcase_add_test(tests, test_addresses);
 	tcase_add_test(tests, test_peak);
 	tcase_add_loop_test(tests, test_munmap_arithmetic, 0, 8);
+	tcase_add_test(tests, test_births);
+	tcase_add_test(tests, test_clock);
 	tcase_add_test(tests, test_munmap_several);
 	tcase_add_test(tests, test_munmap_failed);
 	tcase_add_test(tests, test_munmap_race);
@@ -1043,7 +1122,7 @@ int main(void)
 	tcase_add_test(tests, test_ours);
 	tcase_add_test(tests, test_turns_out_ours);
 	tcase_add_test(tests, test_not_ours);
-	tcase_add_loop_test(tests, test_against_replay, 0, 400);
+	tcase_add_loop_test(tests, test_against_replay, 0, 1000);
 	suite_add_tcase(suite, tests);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
