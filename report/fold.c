@@ -54,11 +54,6 @@ struct ml_fold_state {
 
 /* The books. Every change of what is live goes through allocated() and freed(). */
 
-static uint32_t milliseconds(uint64_t ns)
-{
-	return ns / 1000000 < UINT32_MAX ? (uint32_t)(ns / 1000000) : UINT32_MAX;
-}
-
 static bool of_thread(const struct ml_fold *f, uint32_t tid)
 {
 	return !f->state->options.tid || f->state->options.tid == tid;
@@ -206,7 +201,7 @@ static void add_block(struct ml_fold *f, const struct ml_moment *m, uint32_t nod
 				 .node = node,
 				 .domain = domain,
 				 .owned = of_thread(f, m->tid),
-				 .born_ms = milliseconds(m->ns)};
+				 .born_ms = ml_fold_milliseconds(m->ns)};
 
 	put_block(f, m, node, &block);
 	allocated(f, m, node, block.bytes);
@@ -290,7 +285,7 @@ static void add_mapping(struct ml_fold *f, const struct ml_moment *m, uint32_t n
 				     .node = node,
 				     .class = class,
 				     .owned = of_thread(f, m->tid),
-				     .born_ms = milliseconds(m->ns)};
+				     .born_ms = ml_fold_milliseconds(m->ns)};
 
 	ml_mappings_put(&f->state->mappings, &mapping);
 	if (class == ML_MAPPING_LIVE)
@@ -352,7 +347,7 @@ static void fold_protect(struct ml_fold *f, const struct ml_moment *m)
 			cut(f, end);
 		mapping->class = ML_MAPPING_LIVE;
 		mapping->born = ++f->state->births;
-		mapping->born_ms = milliseconds(m->ns);
+		mapping->born_ms = ml_fold_milliseconds(m->ns);
 		mapping->node = e->node;
 		mapping->owned = of_thread(f, m->tid);
 		allocated(f, m, e->node, mapping->end - mapping->start);

@@ -150,6 +150,12 @@ void ml_fold_free(struct ml_fold *f);
 struct ml_fold *ml_fold_run(struct ml_trace *t, const struct ml_fold_options *options,
 			    void (*progress)(void *context, double done), void *context);
 
+/* A birth. */
+static inline uint32_t ml_fold_milliseconds(uint64_t ns)
+{
+	return ns / 1000000 < UINT32_MAX ? (uint32_t)(ns / 1000000) : UINT32_MAX;
+}
+
 /* What the node's events added to what is live: never wraps in an honest trace. */
 static inline int64_t ml_tally_increment(const struct ml_tally *t)
 {

@@ -19,6 +19,7 @@ static const struct command {
 } commands[] = {
 	{"run", ml_command_run, "record a program and print its report"},
 	{"report", ml_command_report, "where memory grew and shrank, line by line"},
+	{"peak", ml_command_peak, "who held the memory at the high-water mark, or at another moment"},
 	{"summary", ml_command_summary, "totals, the process tree, the largest lines, what was dropped"},
 	{"list", ml_command_list, "the traces that are there, newest first"},
 	{"clean", ml_command_clean, "remove old traces"},

@@ -14,6 +14,7 @@ enum {
 	OPTION_FROM,
 	OPTION_TO,
 	OPTION_END,
+	OPTION_MIN_BYTES,
 	OPTION_TOP,
 	OPTION_ALL,
 	OPTION_PRECISION,
@@ -58,8 +59,8 @@ bool ml_options_mark(const char *text)
 	return *text && *text != '-' && (end == text || *end);
 }
 
-/* Seconds from the start, also with a fraction, or the name of a mark. */
-static void take_moment(struct argp_state *state, const char *name, const char *text, uint64_t *ns, const char **mark)
+void ml_options_moment(const struct argp_state *state, const char *name, const char *text, uint64_t *ns,
+		       const char **mark)
 {
 	char *end;
 	double seconds = strtod(text, &end);
@@ -104,15 +105,18 @@ static error_t parse_select(int key, char *text, struct argp_state *state)
 		o->fold.tid = (uint32_t)take_number(state, "thread", text, 1, UINT32_MAX);
 		return 0;
 	case OPTION_FROM:
-		take_moment(state, "from", text, &o->fold.from_ns, &o->from_mark);
+		ml_options_moment(state, "from", text, &o->fold.from_ns, &o->from_mark);
 		return 0;
 	case OPTION_TO:
-		take_moment(state, "to", text, &o->fold.to_ns, &o->to_mark);
+		ml_options_moment(state, "to", text, &o->fold.to_ns, &o->to_mark);
 		return 0;
 	case OPTION_END:
 		if (strcmp(text, "last") && strcmp(text, "finalize"))
 			argp_error(state, "--end: '%s' is neither 'last' nor 'finalize'", text);
 		o->fold.end_last = !strcmp(text, "last");
+		return 0;
+	case OPTION_MIN_BYTES:
+		o->min_bytes = take_number(state, "min-bytes", text, 0, UINT64_MAX);
 		return 0;
 	case OPTION_TOP:
 		o->top = (size_t)take_number(state, "top", text, 1, UINT32_MAX);
@@ -183,6 +187,7 @@ static const struct argp_option select_options[] = {
 	{"from", OPTION_FROM, "T", 0, "From this second on, counted from the start, or from this mark", 1},
 	{"to", OPTION_TO, "T", 0, "Up to this second or mark", 1},
 	{"end", OPTION_END, "WHEN", 0, "'last': the very last event (else: when Python began to finalize)", 1},
+	{"min-bytes", OPTION_MIN_BYTES, "N", 0, "Only what is N bytes or more", 1},
 	{"top", OPTION_TOP, "N", 0, "Show the first N", 1},
 	{"all", OPTION_ALL, NULL, 0, "Show all of them, and all their lines", 1},
 	{"precision", OPTION_PRECISION, "N", 0, "Digits behind the point (1)", 1},

@@ -7,6 +7,7 @@
 #include <stddef.h>
 
 #include "report/fold.h"
+#include "report/holders.h"
 #include "report/native.h"
 
 struct ml_options {
@@ -16,14 +17,16 @@ struct ml_options {
 	struct ml_fold_options fold;
 	const char *from_mark; /* not NULL: fold.from_ns is where the trace has this mark */
 	const char *to_mark;
-	size_t top; /* 0: not given */
+	uint64_t min_bytes; /* what is smaller is not shown */
+	size_t top;         /* 0: not given */
 	bool all;
 	int precision;
 	bool json;
 	bool merge;
 	bool wide;
 	struct ml_objects_options objects;
-	bool stacks;                  /* not an option, as the next: the command needs whole stacks */
+	bool stacks;                  /* not an option, as the next: the command needs whole stacks, */
+	enum ml_hold_moment hold;     /* and what they hold */
 	enum ml_native_detail native; /* what the command shows of native callers */
 };
 
@@ -43,6 +46,11 @@ bool ml_options_takes(const struct ml_options *o, const char *function);
 
 /* Whether the text can be the name of a mark: no number, and nothing that looks like an option. */
 bool ml_options_mark(const char *text);
+
+/* Takes the value of an option of this name that is a moment: seconds from the start, also with a fraction, or the name
+   of a mark. */
+void ml_options_moment(const struct argp_state *state, const char *name, const char *text, uint64_t *ns,
+		       const char **mark);
 
 /* A whole number without a sign; false where the text is something else. */
 bool ml_options_number(const char *text, uint64_t *value);

@@ -100,6 +100,16 @@ static void add_trace(struct ml_reading *r, struct ml_trace *t, const struct ml_
 	add_pid(r, p->name.pid);
 }
 
+static void add_stacks(struct ml_reading *r, const struct ml_site_nodes *nodes, const struct ml_fold *f,
+		       enum ml_hold_moment hold, uint64_t from_ns)
+{
+	uint32_t *stacks = ml_stacks_add(&r->stacks, nodes->trace, f, &r->sites.natives.objects);
+
+	if (hold != ML_HOLD_NONE)
+		ml_holds_add(&r->holds, &r->stacks, stacks, nodes, f, hold, from_ns);
+	free(stacks);
+}
+
 int ml_reading_add(struct ml_reading *r, const char *path, const struct ml_options *options, char **error)
 {
 	struct ml_trace *t = ml_load_open(path, error);
@@ -127,6 +137,7 @@ int ml_reading_add(struct ml_reading *r, const char *path, const struct ml_optio
 	scope = (struct ml_scope){options->scope ? options->scope : process.scope, process.root, process.program};
 	ml_sites_resolve(&r->sites, t, &scope, &nodes);
 	window.in_scope = nodes.in_scope;
+	window.births = options->hold == ML_HOLD_END;
 	f = fold(t, &window);
 	ml_warnings_collect(&r->warnings, t, f);
 	if (!r->trace)
@@ -135,7 +146,7 @@ int ml_reading_add(struct ml_reading *r, const char *path, const struct ml_optio
 	r->sites.natives.objects.options = options->objects;
 	ml_sites_add(&r->sites, &nodes, f, process.baseline_rss);
 	if (options->stacks)
-		free(ml_stacks_add(&r->stacks, t, f, &r->sites.natives.objects));
+		add_stacks(r, &nodes, f, options->hold, window.from_ns);
 	ml_fold_free(f);
 	ml_site_nodes_free(&nodes);
 	if (r->trace)
@@ -204,6 +215,11 @@ static void open_sources(struct ml_reading *r)
 	free(shown);
 }
 
+static uint64_t magnitude(int64_t n)
+{
+	return n < 0 ? -(uint64_t)n : (uint64_t)n;
+}
+
 void ml_reading_finish(struct ml_reading *r, const struct ml_options *options)
 {
 	size_t i, shown = 0;
@@ -211,7 +227,8 @@ void ml_reading_finish(struct ml_reading *r, const struct ml_options *options)
 	ml_sites_sort(&r->sites);
 	for (i = 0; i < r->sites.functions_n; i++) {
 		struct ml_function *f = &r->sites.functions[i];
-		f->hidden = !ml_options_takes(options, f->name) || (options->top && shown >= options->top);
+		f->hidden = !ml_options_takes(options, f->name) || (options->top && shown >= options->top) ||
+			    magnitude(f->increment_bytes) < options->min_bytes;
 		shown += !f->hidden;
 	}
 	open_sources(r);
@@ -229,6 +246,7 @@ void ml_reading_close(struct ml_reading *r)
 	free(r->sources);
 	free(r->pids);
 	ml_stacks_free(&r->stacks);
+	ml_holds_free(&r->holds);
 	ml_sites_free(&r->sites);
 	ml_warnings_free(&r->warnings);
 	if (r->trace)

@@ -21,7 +21,8 @@ struct ml_reading {
 	bool no_native;    /* MEMLINE_NATIVE=off: callers of the C library aren't known */
 	uint64_t ended_ns; /* wall clock */
 	struct ml_sites sites;
-	struct ml_stacks stacks; /* empty where the options don't ask for it */
+	struct ml_stacks stacks; /* empty where the options don't ask for it, as the next */
+	struct ml_holds holds;
 	struct ml_warnings warnings;
 	size_t traces_n; /* more than one: merged */
 	uint64_t *pids;  /* of their processes, each once */

@@ -29,7 +29,14 @@ static int compare_sites(const void *left, const void *right)
 	return (a > b) - (a < b); /* the order of the table */
 }
 
-static struct site *largest_sites(const struct ml_reading *r, size_t top, size_t *n)
+static uint64_t largest(const struct ml_line *line)
+{
+	uint64_t held = line->live_bytes > line->peak_bytes ? line->live_bytes : line->peak_bytes;
+
+	return held > line->allocated_bytes ? held : line->allocated_bytes;
+}
+
+static struct site *largest_sites(const struct ml_reading *r, size_t top, uint64_t min_bytes, size_t *n)
 {
 	struct site *sites = ml_memory_get(r->sites.lines_n, sizeof(*sites));
 	size_t i, line;
@@ -38,7 +45,8 @@ static struct site *largest_sites(const struct ml_reading *r, size_t top, size_t
 	for (i = 0; i < r->sites.functions_n; i++) {
 		const struct ml_function *f = &r->sites.functions[i];
 		for (line = 0; !f->hidden && line < f->lines_n; line++)
-			if (f->lines[line].allocated_bytes || f->lines[line].live_bytes)
+			if ((f->lines[line].allocated_bytes || f->lines[line].live_bytes) &&
+			    largest(&f->lines[line]) >= min_bytes)
 				sites[(*n)++] = (struct site){f, &f->lines[line]};
 	}
 	qsort(sites, *n, sizeof(*sites), compare_sites);
@@ -47,13 +55,13 @@ static struct site *largest_sites(const struct ml_reading *r, size_t top, size_t
 	return sites;
 }
 
-static void print_sites(const struct ml_reading *r, size_t top)
+static void print_sites(const struct ml_reading *r, size_t top, uint64_t min_bytes)
 {
 	char live[ML_TABLE_SIZE_BYTES], peak[ML_TABLE_SIZE_BYTES], allocated[ML_TABLE_SIZE_BYTES];
 	struct site *sites;
 	size_t n, i;
 
-	sites = largest_sites(r, top, &n);
+	sites = largest_sites(r, top, min_bytes, &n);
 	if (n)
 		printf("  largest lines\n  %12s %12s %12s %12s  %s\n", "Live", "Peak", "Allocated", "Allocs", "Line");
 	for (i = 0; i < n; i++) {
@@ -138,26 +146,12 @@ static void print_totals(const struct ml_reading *r)
 
 static void print_reading(const struct ml_reading *r, const struct ml_options *o)
 {
-	char started[ML_PROCESS_TIME_BYTES], *command = ml_process_command(r->trace);
-	size_t top = o->all ? SIZE_MAX : o->top ? o->top : DEFAULT_TOP, i;
+	size_t top = o->all ? SIZE_MAX : o->top ? o->top : DEFAULT_TOP;
 
-	ml_process_time(r->process.started_ns, started);
-	if (r->traces_n == 1)
-		printf("\npid %" PRIu64, r->process.name.pid);
-	else
-		printf("\n%zu processes", r->pids_n);
-	printf(": %s\n  Python ", command);
-	ml_table_text(stdout, r->process.python ? r->process.python : "none");
-	printf(", started %s, %.3f s, %s\n", started, ml_reading_seconds(r), ml_process_end_text(r->process.end));
-	free(command);
-	for (i = 0; i < r->warnings.n; i++) {
-		fputs("  warning: ", stdout);
-		ml_table_text(stdout, r->warnings.texts[i]);
-		putchar('\n');
-	}
+	ml_table_process(stdout, r);
 	print_totals(r);
 	print_modules(r, top);
-	print_sites(r, top);
+	print_sites(r, top, o->min_bytes);
 }
 
 static json_t *json_site(const struct site *s)
@@ -209,7 +203,7 @@ static json_t *json_reading(const struct ml_reading *r, const struct ml_options 
 	json_object_set_new(totals, "rss_bytes", json_integer((json_int_t)r->totals.rss_bytes));
 	json_object_set_new(totals, "rss_max_bytes", json_integer((json_int_t)r->totals.rss_max_bytes));
 	json_object_set_new(entry, "totals", totals);
-	sites = largest_sites(r, o->top ? o->top : SIZE_MAX, &n);
+	sites = largest_sites(r, o->top ? o->top : SIZE_MAX, o->min_bytes, &n);
 	for (i = 0; i < n; i++)
 		json_array_append_new(lines, json_site(&sites[i]));
 	free(sites);
@@ -310,7 +304,8 @@ static int print_summary(const struct ml_finds *finds, const struct ml_options *
 	struct ml_options all = *options;
 	int status;
 
-	all.top = 0; /* of lines here, not of functions */
+	all.top = 0; /* of lines here, not of functions, as the next */
+	all.min_bytes = 0;
 	if (!o.processes)
 		print_processes(finds);
 	status = ml_command_read(finds, &all, take_reading, &o);

@@ -355,3 +355,24 @@ void ml_table_print(FILE *out, const struct ml_reading *r, const struct ml_optio
 	if (options->wide)
 		print_callers(out, r, options);
 }
+
+void ml_table_process(FILE *out, const struct ml_reading *r)
+{
+	char started[ML_PROCESS_TIME_BYTES], *command = ml_process_command(r->trace);
+	size_t i;
+
+	ml_process_time(r->process.started_ns, started);
+	if (r->traces_n == 1)
+		fprintf(out, "\npid %" PRIu64, r->process.name.pid);
+	else
+		fprintf(out, "\n%zu processes", r->pids_n);
+	fprintf(out, ": %s\n  Python ", command);
+	ml_table_text(out, r->process.python ? r->process.python : "none");
+	fprintf(out, ", started %s, %.3f s, %s\n", started, ml_reading_seconds(r), ml_process_end_text(r->process.end));
+	free(command);
+	for (i = 0; i < r->warnings.n; i++) {
+		fputs("  warning: ", out);
+		ml_table_text(out, r->warnings.texts[i]);
+		fputc('\n', out);
+	}
+}

@@ -8,6 +8,9 @@
 
 void ml_table_print(FILE *out, const struct ml_reading *r, const struct ml_options *options);
 
+/* A blank line and some about the process, for reports that are no table. */
+void ml_table_process(FILE *out, const struct ml_reading *r);
+
 /* Text from a trace: bytes that would end the line or steer a terminal become spaces. */
 void ml_table_text(FILE *out, const char *text);
 

@@ -1,0 +1,44 @@
+/* Lines or stacks and what they hold, as text and as JSON. */
+#ifndef ML_REPORT_LISTING_H
+#define ML_REPORT_LISTING_H
+
+#include <argp.h>
+#include <stdio.h>
+
+#include <jansson.h>
+
+#include "report/holders.h"
+#include "report/reading.h"
+
+/* All zero but the options: the end, by line. */
+struct ml_listing {
+	struct ml_options options;
+	enum ml_holders_by by;
+	bool inclusive; /* tell also what was allocated while a line was running, and not since when */
+	bool startup;   /* text: start-up too */
+};
+
+void ml_listing_init(struct ml_listing *l, enum ml_hold_moment moment);
+void ml_listing_free(struct ml_listing *l);
+
+/* A child for a command's struct argp: --by. The input is a struct ml_listing. */
+extern const struct argp ml_listing_argp;
+
+/* The columns and a row for each holder that is asked for, with its stack below it. */
+void ml_listing_print(FILE *out, const struct ml_listing *l, const struct ml_reading *r,
+		      const struct ml_holders *found);
+
+/* Below a holder's row, the stack that holds the most of it: a line for each call, innermost first. */
+void ml_listing_print_stack(FILE *out, const struct ml_listing *l, const struct ml_reading *r,
+			    const struct ml_holder *holder);
+
+/* "function (file:line)" of a holder. */
+void ml_listing_print_place(FILE *out, const struct ml_holder *holder);
+
+/* "sites", as docs/interface.md has them. */
+json_t *ml_listing_json(const struct ml_listing *l, const struct ml_reading *r, const struct ml_holders *found);
+
+/* The keys of a site that say where it is, its stack among them. */
+json_t *ml_listing_json_place(const struct ml_reading *r, const struct ml_holder *holder);
+
+#endif
