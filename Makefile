@@ -15,7 +15,8 @@ ifneq ($(filter true 1,$(CI)),)
 WARNINGS += -Werror
 endif
 CFLAGS ?= -O2 -g
-ML_CFLAGS := -std=c11 $(WARNINGS) -I. -MMD -MP -D_GNU_SOURCE -DML_VERSION_TEXT='"$(VERSION)"' $(CFLAGS)
+ML_CFLAGS := -std=c11 $(WARNINGS) -I. -I$(BUILD)/generated -MMD -MP -D_GNU_SOURCE \
+	-DML_VERSION_TEXT='"$(VERSION)"' $(CFLAGS)
 
 # The preloaded object: no library but libc, nothing exported but what it interposes. Not fortified, as compilers of
 # distributions may do unasked: those checks print and abort.
@@ -27,8 +28,8 @@ PRELOAD_LDFLAGS := -shared -Wl,--no-undefined -Wl,-z,now -Wl,-z,relro -Wl,--vers
 
 TRACE_SRC := $(wildcard trace/*.c)
 REPORT_SRC := $(wildcard report/*.c) $(TRACE_SRC) symbolize/python/lines.c \
-	$(addprefix symbolize/native/,dwarf.c demangle.c cache.c)
-REPORT_LIBS := -ljansson -ldw -lelf -liberty
+	$(addprefix symbolize/native/,dwarf.c demangle.c cache.c) $(BUILD)/generated/report/profile.pb-c.c
+REPORT_LIBS := -ljansson -ldw -lelf -liberty -lprotobuf-c -lz
 
 # V=1 shows whole command lines.
 Q := $(if $(V),,@)
@@ -60,6 +61,15 @@ $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CC)
 	$(Q)$(CC) $(ML_CFLAGS) $(TEST_CFLAGS) -c -o $@ $<
+
+$(BUILD)/generated/%.pb-c.c: %.proto
+	@mkdir -p $(@D)
+	$(call say,PROTO)
+	$(Q)protoc-c --proto_path=$(<D) --c_out=$(@D) $<
+
+$(BUILD)/generated/%.pb-c.h: $(BUILD)/generated/%.pb-c.c ;
+
+$(BUILD)/obj/report/export_pprof.o: $(BUILD)/generated/report/profile.pb-c.h
 
 # Changes when the compiler or its options do, so that no object is older than the options in force.
 FLAGS_NOW := $(shell echo '$(subst ','\'',$(CC) $(PRELOAD_CFLAGS) $(LDFLAGS))' | cksum)
@@ -167,7 +177,7 @@ FUZZ_SECONDS ?= 60
 FUZZ_SRC := tests/fuzz/fuzz_load.c tests/report/read_all.c $(filter-out report/main.c,$(REPORT_SRC))
 
 .PHONY: fuzz
-fuzz: ## give the reader damaged traces for FUZZ_SECONDS (clang)
+fuzz: $(filter $(BUILD)/%,$(REPORT_SRC)) ## give the reader damaged traces for FUZZ_SECONDS (clang)
 	@mkdir -p $(BUILD)/fuzz/corpus
 	$(CLANG) $(ML_CFLAGS) -fsanitize=fuzzer,address,undefined -MF /dev/null -o $(BUILD)/fuzz/fuzz_load $(FUZZ_SRC) \
 		$(REPORT_LIBS)

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "report/memory.h"
+
 int ml_command_error(char *error)
 {
 	fprintf(stderr, "memline: %s\n", error);
@@ -50,6 +52,15 @@ int ml_command_read(const struct ml_finds *finds, const struct ml_options *optio
 	if (r.trace)
 		finish(&r, options, show, context);
 	return status;
+}
+
+FILE *ml_command_open(const char *path, FILE *otherwise)
+{
+	FILE *out = path ? fopen(path, "we") : otherwise;
+
+	if (!out)
+		ml_command_error(ml_memory_print("%s: cannot be written: %s", path, strerror(errno)));
+	return out;
 }
 
 int ml_command_written(FILE *out, int status)

@@ -16,6 +16,7 @@ int ml_command_summary(int argc, char **argv);
 int ml_command_list(int argc, char **argv);
 int ml_command_clean(int argc, char **argv);
 int ml_command_ctl(int argc, char **argv);
+int ml_command_export(int argc, char **argv);
 int ml_command_check(int argc, char **argv);
 int ml_command_dump(int argc, char **argv);
 int ml_command_run(int argc, char **argv);
@@ -33,6 +34,9 @@ int ml_command_find(struct ml_finds *finds, const struct argp *argp, int argc, c
 /* Reads the traces and gives each to show(), or all as one if the options say so. Returns an exit status. */
 int ml_command_read(const struct ml_finds *finds, const struct ml_options *options,
 		    void (*show)(void *context, const struct ml_reading *r), void *context);
+
+/* Opens the file that a command is to write; no path: otherwise. NULL after a sentence on stderr. */
+FILE *ml_command_open(const char *path, FILE *otherwise);
 
 /* The exit status of a command that has written to out: 1 if that failed. */
 int ml_command_written(FILE *out, int status);

@@ -29,11 +29,10 @@ static size_t sequence_bytes(const unsigned char *p, size_t room)
 	return bytes;
 }
 
-json_t *ml_json_bytes(const char *text, size_t bytes)
+char *ml_json_utf8(const char *text, size_t bytes, size_t *clean_bytes)
 {
 	static const char replacement[] = "\xef\xbf\xbd";
 	char *clean = ml_memory_get(bytes + 1, sizeof(replacement) - 1), *to = clean;
-	json_t *value;
 
 	while (bytes) {
 		size_t n = sequence_bytes((const unsigned char *)text, bytes);
@@ -42,7 +41,16 @@ json_t *ml_json_bytes(const char *text, size_t bytes)
 		text += n ? n : 1;
 		bytes -= n ? n : 1;
 	}
-	value = json_stringn(clean, (size_t)(to - clean));
+	*clean_bytes = (size_t)(to - clean);
+	return clean;
+}
+
+json_t *ml_json_bytes(const char *text, size_t bytes)
+{
+	size_t clean_bytes;
+	char *clean = ml_json_utf8(text, bytes, &clean_bytes);
+	json_t *value = json_stringn(clean, clean_bytes);
+
 	free(clean);
 	return value;
 }

@@ -8,6 +8,9 @@
 
 #include "report/reading.h"
 
+/* A copy in which each byte that isn't part of UTF-8 has become U+FFFD. The caller frees it. */
+char *ml_json_utf8(const char *text, size_t bytes, size_t *clean_bytes);
+
 /* A JSON string of bytes that may not be UTF-8: what isn't becomes U+FFFD. NULL becomes null. */
 json_t *ml_json_text(const char *text);
 json_t *ml_json_bytes(const char *text, size_t bytes);

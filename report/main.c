@@ -21,6 +21,7 @@ static const struct command {
 	{"report", ml_command_report, "where memory grew and shrank, line by line"},
 	{"peak", ml_command_peak, "who held the memory at the high-water mark, or at another moment"},
 	{"summary", ml_command_summary, "totals, the process tree, the largest lines, what was dropped"},
+	{"export", ml_command_export, "for flame graphs, speedscope, go tool pprof, spreadsheets"},
 	{"list", ml_command_list, "the traces that are there, newest first"},
 	{"clean", ml_command_clean, "remove old traces"},
 	{"ctl", ml_command_ctl, "pause and resume the recording of a process that runs; name a moment"},

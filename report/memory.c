@@ -97,3 +97,8 @@ char *ml_memory_print(const char *format, ...)
 	va_end(list);
 	return checked(length < 0 ? NULL : text);
 }
+
+FILE *ml_memory_stream(char **text, size_t *bytes)
+{
+	return checked(open_memstream(text, bytes));
+}

@@ -6,6 +6,7 @@
 #define ML_REPORT_MEMORY_H
 
 #include <stddef.h>
+#include <stdio.h>
 
 /* Zeroed room for count items of the given size. Never NULL, also for none. */
 void *ml_memory_get(size_t count, size_t size);
@@ -26,5 +27,8 @@ char *ml_memory_text(const void *bytes, size_t length);
 
 /* As asprintf. */
 char *ml_memory_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* A stream that writes into memory: *text and *bytes are valid once it is closed, and the caller frees the text. */
+FILE *ml_memory_stream(char **text, size_t *bytes);
 
 #endif

@@ -205,8 +205,11 @@ uint32_t ml_objects_of(struct ml_objects *o, const struct ml_node *node, uint64_
 	if (!id)
 		*address -= m->base;
 	number = &o->numbers[m - o->trace->modules];
-	if (*number == NONE)
+	if (*number == NONE) {
 		*number = intern(o, m);
+		if (*number && o->objects[*number].end < m->end - m->base)
+			o->objects[*number].end = m->end - m->base;
+	}
 	return *number;
 }
 

@@ -30,7 +30,8 @@ struct ml_object {
 	char *name; /* for people, see ml_object_name() */
 	uint8_t *build_id;
 	uint32_t build_id_bytes;
-	bool opened; /* private, as all below */
+	uint64_t end; /* one past the highest address in the file, as far as it was seen loaded */
+	bool opened;  /* private, as all below */
 	bool cache_sought;
 	bool missed; /* something was asked for that is neither in the file nor in the cache */
 	enum ml_dwarf_problem problem;

@@ -146,20 +146,26 @@ static error_t parse_json(int key, char *text, struct argp_state *state)
 	return 0;
 }
 
-static error_t parse_report(int key, char *text, struct argp_state *state)
+static error_t parse_merge(int key, char *text, struct argp_state *state)
 {
 	struct ml_options *o = state->input;
 
 	(void)text;
-	switch (key) {
-	case OPTION_MERGE:
-		o->merge = true;
-		return 0;
-	case OPTION_WIDE:
-		o->wide = true;
-		return 0;
-	}
-	return ARGP_ERR_UNKNOWN;
+	if (key != OPTION_MERGE)
+		return ARGP_ERR_UNKNOWN;
+	o->merge = true;
+	return 0;
+}
+
+static error_t parse_wide(int key, char *text, struct argp_state *state)
+{
+	struct ml_options *o = state->input;
+
+	(void)text;
+	if (key != OPTION_WIDE)
+		return ARGP_ERR_UNKNOWN;
+	o->wide = true;
+	return 0;
 }
 
 static error_t parse_native(int key, char *text, struct argp_state *state)
@@ -199,8 +205,12 @@ static const struct argp_option json_options[] = {
 	{0},
 };
 
-static const struct argp_option report_options[] = {
-	{"merge", OPTION_MERGE, NULL, 0, "Report all processes as one", 1},
+static const struct argp_option merge_options[] = {
+	{"merge", OPTION_MERGE, NULL, 0, "All processes as one", 1},
+	{0},
+};
+
+static const struct argp_option wide_options[] = {
 	{"wide", OPTION_WIDE, NULL, 0,
 	 "Add the columns Own, Live, Peak, Allocated, Allocs, Python, Native and Module, and the callers of <native>",
 	 1},
@@ -216,7 +226,8 @@ static const struct argp_option native_options[] = {
 
 const struct argp ml_options_select_argp = {.options = select_options, .parser = parse_select};
 const struct argp ml_options_json_argp = {.options = json_options, .parser = parse_json};
-const struct argp ml_options_report_argp = {.options = report_options, .parser = parse_report};
+const struct argp ml_options_merge_argp = {.options = merge_options, .parser = parse_merge};
+const struct argp ml_options_wide_argp = {.options = wide_options, .parser = parse_wide};
 const struct argp ml_options_native_argp = {.options = native_options, .parser = parse_native};
 
 bool ml_options_takes(const struct ml_options *o, const char *function)

@@ -34,11 +34,12 @@ void ml_options_init(struct ml_options *o);
 void ml_options_free(struct ml_options *o);
 
 /* Children for a command's struct argp; the input is a struct ml_options. ml_options_select_argp: what is looked at and
-   how much of it is shown. ml_options_json_argp: --json alone. ml_options_report_argp: the forms of the table.
-   ml_options_native_argp: where names of native functions come from. */
+   how much of it is shown. ml_options_json_argp: --json alone, and so ml_options_merge_argp and
+   ml_options_wide_argp. ml_options_native_argp: where names of native functions come from. */
 extern const struct argp ml_options_select_argp;
 extern const struct argp ml_options_json_argp;
-extern const struct argp ml_options_report_argp;
+extern const struct argp ml_options_merge_argp;
+extern const struct argp ml_options_wide_argp;
 extern const struct argp ml_options_native_argp;
 
 /* Is the function asked for? By its name or the last part of it. */

@@ -68,7 +68,7 @@ char *ml_process_command(const struct ml_trace *t)
 {
 	char *text = NULL;
 	size_t bytes;
-	FILE *out = open_memstream(&text, &bytes);
+	FILE *out = ml_memory_stream(&text, &bytes);
 	const char *word;
 	unsigned i;
 

@@ -56,18 +56,16 @@ static error_t parse(int key, char *text, struct argp_state *state)
 	switch (key) {
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = state->child_inputs[1] = o;
-		state->child_inputs[2] = state->child_inputs[3] = o;
+		state->child_inputs[2] = state->child_inputs[3] = state->child_inputs[4] = o;
 		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;
 }
 
 static const struct argp_child children[] = {
-	{&ml_options_select_argp, 0, NULL, 0},
-	{&ml_options_json_argp, 0, NULL, 0},
-	{&ml_options_report_argp, 0, NULL, 0},
-	{&ml_options_native_argp, 0, NULL, 0},
-	{0},
+	{&ml_options_select_argp, 0, NULL, 0}, {&ml_options_json_argp, 0, NULL, 0},
+	{&ml_options_merge_argp, 0, NULL, 0},  {&ml_options_wide_argp, 0, NULL, 0},
+	{&ml_options_native_argp, 0, NULL, 0}, {0},
 };
 
 static const struct argp argp = {

@@ -66,7 +66,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 		return 0;
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = state->child_inputs[1] = &a->options;
-		state->child_inputs[2] = state->child_inputs[3] = &a->options;
+		state->child_inputs[2] = state->child_inputs[3] = state->child_inputs[4] = &a->options;
 		return 0;
 	case ARGP_KEY_ARG:
 		a->program = state->argv + state->next - 1;
@@ -80,11 +80,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
 }
 
 static const struct argp_child children[] = {
-	{&ml_options_select_argp, 0, NULL, 0},
-	{&ml_options_json_argp, 0, NULL, 0},
-	{&ml_options_report_argp, 0, NULL, 0},
-	{&ml_options_native_argp, 0, NULL, 0},
-	{0},
+	{&ml_options_select_argp, 0, NULL, 0}, {&ml_options_json_argp, 0, NULL, 0},
+	{&ml_options_merge_argp, 0, NULL, 0},  {&ml_options_wide_argp, 0, NULL, 0},
+	{&ml_options_native_argp, 0, NULL, 0}, {0},
 };
 
 static void parse_arguments(struct arguments *a, int argc, char **argv)
@@ -336,7 +334,7 @@ static int run(const struct arguments *a, FILE *out)
 int ml_command_run(int argc, char **argv)
 {
 	struct arguments a = {0};
-	FILE *out = stderr;
+	FILE *out;
 	int status;
 
 	ml_options_init(&a.options);
@@ -344,8 +342,9 @@ int ml_command_run(int argc, char **argv)
 	status = preload();
 	if (status)
 		return status;
-	if (a.output && !(out = fopen(a.output, "we")))
-		return ml_command_error(ml_memory_print("%s: cannot be written: %s", a.output, strerror(errno)));
+	out = ml_command_open(a.output, stderr);
+	if (!out)
+		return EXIT_FAILURE;
 	status = run(&a, out);
 	if (out != stderr)
 		fclose(out);

@@ -202,7 +202,8 @@ static void name_frame(struct ml_stacks *s, struct ml_objects *objects, struct m
 	struct ml_dwarf_frame found[ML_OBJECTS_FRAMES];
 	size_t n = ml_objects_find(objects, frame->object, frame->address, found, ML_OBJECTS_FRAMES), i;
 	char *place = ml_objects_place(objects, frame->object, frame->address);
-	const char *unnamed = s->texts.items[ml_texts_number(&s->texts, place)];
+	uint32_t text = ml_texts_number(&s->texts, place);
+	const char *unnamed = s->texts.items[text];
 
 	free(place);
 	frame->first_call = s->calls_n;

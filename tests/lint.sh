@@ -23,7 +23,7 @@ may_include() {
 may_include trace 'trace/[a-z_]+\.h'
 may_include symbolize '(trace/[a-z_]+|symbolize/(python|native)/[a-z_]+)\.h'
 may_include preload '(trace/[a-z_]+|preload/[a-z_]+|symbolize/(python/(abi|walk|code)|native/(modules|unwind)))\.h'
-may_include report '(trace/[a-z_]+|report/[a-z_]+|symbolize/(python/lines|native/(dwarf|cache)))\.h'
+may_include report '(trace/[a-z_]+|report/[a-z_]+(\.pb-c)?|symbolize/(python/lines|native/(dwarf|cache)))\.h'
 
 # only_in EXPRESSION PATHS: system headers that match may be included under these paths alone.
 only_in() {
@@ -35,6 +35,7 @@ only_in 'Python\.h|internal/pycore.*' 'tests/'
 only_in 'dwarf\.h|elfutils/.*|libelf\.h|gelf\.h' 'symbolize/native/dwarf|tests/'
 only_in 'libiberty/.*' 'symbolize/native/demangle|tests/'
 only_in 'libunwind.*' 'symbolize/native/unwind|tests/'
+only_in 'zlib\.h' 'report/export_pprof|tests/'
 only_in 'jansson\.h' 'report/|tests/'
 
 # The preloaded object does not print: its sources have no business with these headers.

@@ -31,6 +31,9 @@ need "$(header stdlib.h)" libc6-dev
 need "$(header jansson.h)" libjansson-dev
 need "$(header elfutils/libdwfl.h)" libdw-dev
 need "$(header libiberty/demangle.h)" libiberty-dev
+need "$(header protobuf-c/protobuf-c.h)" libprotobuf-c-dev
+need 'command -v protoc-c' protobuf-c-compiler
+need "$(header zlib.h)" zlib1g-dev
 need "command -v $python" python3
 want "$python -c 'import pip'" python3-pip
 if [ "$task" = check ]; then
@@ -44,6 +47,9 @@ if [ "$task" = check ]; then
 	want 'command -v shellcheck' shellcheck
 	want 'command -v valgrind' valgrind
 	want 'command -v clang-format' clang-format
+	want 'command -v flamegraph.pl || ls /usr/share/perl5/Devel/NYTProf/flamegraph.pl' libdevel-nytprof-perl
+	want 'command -v npm' npm
+	want 'command -v go' golang-go
 	want 'command -v aarch64-linux-gnu-gcc' gcc-aarch64-linux-gnu libc6-dev-arm64-cross
 fi
 

@@ -13,7 +13,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 	if (key != ARGP_KEY_INIT)
 		return ARGP_ERR_UNKNOWN;
 	state->child_inputs[0] = state->child_inputs[1] = state->input;
-	state->child_inputs[2] = state->child_inputs[3] = state->input;
+	state->child_inputs[2] = state->child_inputs[3] = state->child_inputs[4] = state->input;
 	return 0;
 }
 
@@ -23,7 +23,8 @@ static void read_words(struct ml_options *o, const char *words)
 	static const struct argp_child children[] = {
 		{&ml_options_select_argp, 0, NULL, 0},
 		{&ml_options_json_argp, 0, NULL, 0},
-		{&ml_options_report_argp, 0, NULL, 0},
+		{&ml_options_merge_argp, 0, NULL, 0},
+		{&ml_options_wide_argp, 0, NULL, 0},
 		{&ml_options_native_argp, 0, NULL, 0},
 		{0},
 	};
