@@ -1,7 +1,7 @@
 /*
  * Live blocks by address: the largest table of a fold, and a cache miss for nearly every event. Open addressing in
- * places of 24 bytes, 30 to 45 bytes a block; 32 and 40 to 60 where their births are kept. It is cut into parts that grow
- * one by one, so that growing needs little memory at once.
+ * places of 24 bytes, 30 to 45 bytes a block; 32 and 40 to 60 where their births are kept. It is cut into parts that
+ * grow one by one, so that growing needs little memory at once.
  */
 #ifndef ML_REPORT_BLOCKS_H
 #define ML_REPORT_BLOCKS_H

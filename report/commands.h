@@ -11,6 +11,7 @@
 #include "report/reading.h"
 
 int ml_command_report(int argc, char **argv);
+int ml_command_leaks(int argc, char **argv);
 int ml_command_peak(int argc, char **argv);
 int ml_command_summary(int argc, char **argv);
 int ml_command_list(int argc, char **argv);

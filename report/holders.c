@@ -31,7 +31,8 @@ struct adding {
 	struct ml_holds *holds;
 	const uint32_t *stacks;
 	uint32_t before_ms;  /* what was allocated before is start-up, */
-	uint32_t outside_ms; /* and before this if it has no line in scope */
+	uint32_t outside_ms; /* and before this if it has no line in scope, */
+	uint32_t inherited;  /* and with this node or one behind it */
 };
 
 static void take_live(void *context, const struct ml_live *live)
@@ -41,7 +42,9 @@ static void take_live(void *context, const struct ml_live *live)
 	const struct ml_held held = {live->bytes, 1, live->born_ms, live->born_ms};
 	uint32_t startup_ms = hold->anchor < ML_OWNER_OUT_OF_SCOPE ? a->before_ms : a->outside_ms;
 
-	add_held(&hold->held[hold->import || live->born_ms < startup_ms ? ML_HOLD_STARTUP : ML_HOLD_RUN], &held);
+	bool startup = hold->import || live->born_ms < startup_ms || live->node >= a->inherited;
+
+	add_held(&hold->held[startup ? ML_HOLD_STARTUP : ML_HOLD_RUN], &held);
 }
 
 /* A parent's number is smaller than its child's, of nodes and of stacks. */
@@ -63,35 +66,37 @@ static void add_stacks(struct ml_holds *h, const struct ml_stacks *s, const uint
 		}
 }
 
-/* When the first line in scope ran that no import had called: the whole program may be one. */
+/* A moment before which nothing of the program itself happened: when the first line in scope ran that no import had
+   called or, if there is none, the first line in scope. */
 static uint32_t find_startup(const struct ml_holds *h, const uint32_t *stacks, const struct ml_site_nodes *nodes,
 			     const struct ml_fold *fold)
 {
-	uint64_t first_ns = UINT64_MAX;
+	uint64_t first_ns[2] = {UINT64_MAX, UINT64_MAX}; /* by whether it is imported */
 	uint32_t n;
+	bool import;
 
 	for (n = 0; n < nodes->n; n++) {
 		const struct ml_tally *tally = &fold->nodes[n];
-		if (stacks[n] && nodes->in_scope[n] && !h->items[stacks[n]].import && tally->last_sequence &&
-		    first_ns > tally->first_ns)
-			first_ns = tally->first_ns;
+		if (!stacks[n] || !nodes->in_scope[n] || !tally->last_sequence)
+			continue;
+		import = h->items[stacks[n]].import;
+		if (first_ns[import] > tally->first_ns)
+			first_ns[import] = tally->first_ns;
 	}
-	return first_ns == UINT64_MAX ? 0 : ml_fold_milliseconds(first_ns) + 1;
+	if (first_ns[false] == UINT64_MAX)
+		first_ns[false] = first_ns[true];
+	return first_ns[false] == UINT64_MAX ? 0 : ml_fold_milliseconds(first_ns[false]) + 1;
 }
 
 void ml_holds_add(struct ml_holds *h, const struct ml_stacks *s, const uint32_t *stacks,
 		  const struct ml_site_nodes *nodes, const struct ml_fold *fold, enum ml_hold_moment moment,
 		  uint64_t from_ns)
 {
-	struct adding a = {h, stacks, ml_fold_milliseconds(from_ns), 0};
+	struct adding a = {h, stacks, ml_fold_milliseconds(from_ns), 0, nodes->trace->own_nodes_n};
 	uint32_t n;
 
 	add_stacks(h, s, stacks, nodes);
-	if (!from_ns && nodes->trace->parent)
-		a.before_ms = 1;
-	a.outside_ms = find_startup(h, stacks, nodes, fold);
-	if (from_ns || a.outside_ms < a.before_ms)
-		a.outside_ms = a.before_ms;
+	a.outside_ms = from_ns ? a.before_ms : find_startup(h, stacks, nodes, fold);
 	if (moment == ML_HOLD_END) {
 		ml_fold_each_live(fold, take_live, &a);
 		return;
@@ -114,6 +119,7 @@ struct grouping {
 	const struct ml_holds *holds;
 	const struct ml_stacks *stacks;
 	enum ml_holders_by by;
+	const bool *left_out;
 	struct ml_texts texts;
 	uint32_t *frames; /* by frame: number of its text */
 	struct ml_pairs tree;
@@ -175,7 +181,7 @@ static void add_to_holder(struct grouping *g, uint32_t stack, enum ml_hold_phase
 	struct ml_holder *holder;
 
 	found->of[phase][stack] = ML_NO_LINE;
-	if (!held->blocks && !held->bytes)
+	if ((!held->blocks && !held->bytes) || (g->left_out && g->left_out[stack]))
 		return;
 	line = line_of(g, stack);
 	number = ml_pairs_number(&g->holders, key_of(g, stack, line), phase);
@@ -262,9 +268,9 @@ static void sort_holders(struct ml_holders *found, uint32_t stacks_n)
 }
 
 void ml_holders_find(struct ml_holders *found, const struct ml_holds *h, const struct ml_stacks *s,
-		     const struct ml_sites *sites, enum ml_holders_by by)
+		     const struct ml_sites *sites, enum ml_holders_by by, const bool *left_out)
 {
-	struct grouping g = {.holds = h, .stacks = s, .by = by, .found = found};
+	struct grouping g = {.holds = h, .stacks = s, .by = by, .left_out = left_out, .found = found};
 	uint32_t i;
 	int phase;
 

@@ -79,9 +79,9 @@ struct ml_holders {
 
 enum ml_holders_by { ML_HOLDERS_LINE, ML_HOLDERS_STACK };
 
-/* Once lines are in order and frames are named: ml_reading_finish() does it. */
+/* Once lines are in order and frames are named: ml_reading_finish() does it. left_out: by stack, or NULL. */
 void ml_holders_find(struct ml_holders *found, const struct ml_holds *h, const struct ml_stacks *s,
-		     const struct ml_sites *sites, enum ml_holders_by by);
+		     const struct ml_sites *sites, enum ml_holders_by by, const bool *left_out);
 void ml_holders_free(struct ml_holders *found);
 
 #endif

@@ -132,6 +132,22 @@ json_t *ml_json_totals(const struct ml_reading *r)
 	return o;
 }
 
+json_t *ml_json_heap(const struct ml_reading *r)
+{
+	const struct ml_heap *h = &r->heap;
+	json_t *o = json_object();
+
+	json_object_set_new(o, "arena_bytes", number(r->totals.allocator_bytes));
+	json_object_set_new(o, "small_blocks", number(h->small.blocks));
+	json_object_set_new(o, "small_bytes", number(h->small.bytes));
+	json_object_set_new(o, "small_taken_bytes", number(h->small.taken_bytes));
+	json_object_set_new(o, "malloc_blocks", number(h->malloc.blocks));
+	json_object_set_new(o, "malloc_bytes", number(h->malloc.bytes));
+	json_object_set_new(o, "malloc_taken_bytes", number(h->malloc.taken_bytes));
+	json_object_set_new(o, "mapped_bytes", number(h->mapped_bytes));
+	return o;
+}
+
 static json_t *caller(const struct ml_natives *natives, const struct ml_native *item)
 {
 	const struct ml_object *object = &natives->objects.objects[item->object];

@@ -26,6 +26,9 @@ json_t *ml_json_process(const struct ml_reading *r);
 
 json_t *ml_json_totals(const struct ml_reading *r);
 
+/* What allocators hold for what is live. */
+json_t *ml_json_heap(const struct ml_reading *r);
+
 /* Writes the value and a newline, and frees it. */
 void ml_json_print(FILE *out, json_t *value);
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "report/commands.h"
 #include "report/json.h"
 #include "report/memory.h"
 #include "report/table.h"
@@ -15,7 +16,7 @@
 /* Where the lines of a stack begin. */
 #define STACK_COLUMN 28
 
-enum { OPTION_BY = 256 };
+enum { OPTION_BY = 256, OPTION_MERGE };
 
 void ml_listing_init(struct ml_listing *l, enum ml_hold_moment moment)
 {
@@ -25,29 +26,58 @@ void ml_listing_init(struct ml_listing *l, enum ml_hold_moment moment)
 	l->options.hold = moment;
 }
 
-void ml_listing_free(struct ml_listing *l)
-{
-	ml_options_free(&l->options);
-}
-
 static error_t parse(int key, char *text, struct argp_state *state)
 {
 	struct ml_listing *l = state->input;
 
-	if (key != OPTION_BY)
-		return ARGP_ERR_UNKNOWN;
-	if (strcmp(text, "line") && strcmp(text, "stack"))
-		argp_error(state, "--by: '%s' is neither 'line' nor 'stack'", text);
-	l->by = strcmp(text, "stack") ? ML_HOLDERS_LINE : ML_HOLDERS_STACK;
-	return 0;
+	switch (key) {
+	case OPTION_BY:
+		if (strcmp(text, "line") && strcmp(text, "stack"))
+			argp_error(state, "--by: '%s' is neither 'line' nor 'stack'", text);
+		l->by = strcmp(text, "stack") ? ML_HOLDERS_LINE : ML_HOLDERS_STACK;
+		return 0;
+	case OPTION_MERGE:
+		l->options.merge = true;
+		return 0;
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = state->child_inputs[1] = state->child_inputs[2] = &l->options;
+		return 0;
+	}
+	return ARGP_ERR_UNKNOWN;
 }
 
 static const struct argp_option options[] = {
 	{"by", OPTION_BY, "WHAT", 0, "'line' (the default) or 'stack': what is told apart", 1},
+	{"merge", OPTION_MERGE, NULL, 0, "Report all processes as one", 1},
 	{0},
 };
 
-const struct argp ml_listing_argp = {.options = options, .parser = parse};
+static const struct argp_child children[] = {
+	{&ml_options_select_argp, 0, NULL, 0},
+	{&ml_options_json_argp, 0, NULL, 0},
+	{&ml_options_native_argp, 0, NULL, 0},
+	{0},
+};
+
+const struct argp ml_listing_argp = {.options = options, .parser = parse, .children = children};
+
+int ml_listing_run(struct ml_listing *l, const struct argp *argp, int argc, char **argv, void *input,
+		   void (*show)(void *input, const struct ml_reading *r))
+{
+	struct ml_finds finds = {NULL, 0};
+	int status = ml_command_find(&finds, argp, argc, argv, input);
+
+	if (!status) {
+		l->processes = l->options.json ? json_array() : NULL;
+		status = ml_command_read(&finds, &l->options, show, input);
+		if (l->processes)
+			ml_json_print_processes(stdout, l->processes);
+		status = ml_command_written(stdout, status);
+	}
+	ml_finds_free(&finds);
+	ml_options_free(&l->options);
+	return status;
+}
 
 /* The stack's calls, innermost first: of each frame all that were inlined into one another. */
 struct walk {

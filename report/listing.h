@@ -10,19 +10,26 @@
 #include "report/holders.h"
 #include "report/reading.h"
 
-/* All zero but the options: the end, by line. */
 struct ml_listing {
 	struct ml_options options;
+	json_t *processes; /* NULL: text */
 	enum ml_holders_by by;
 	bool inclusive; /* tell also what was allocated while a line was running, and not since when */
 	bool startup;   /* text: start-up too */
 };
 
+/* By line, as text. */
 void ml_listing_init(struct ml_listing *l, enum ml_hold_moment moment);
-void ml_listing_free(struct ml_listing *l);
 
-/* A child for a command's struct argp: --by. The input is a struct ml_listing. */
+/* A child for a command's struct argp: --by, --merge, and what is looked at. The input is a struct ml_listing. */
 extern const struct argp ml_listing_argp;
+
+/*
+ * A command: parses its arguments into input, which begins with the listing, and gives show() the readings and input.
+ * show() appends to the listing's processes, or prints. Frees the listing. Returns the exit status.
+ */
+int ml_listing_run(struct ml_listing *l, const struct argp *argp, int argc, char **argv, void *input,
+		   void (*show)(void *input, const struct ml_reading *r));
 
 /* The columns and a row for each holder that is asked for, with its stack below it. */
 void ml_listing_print(FILE *out, const struct ml_listing *l, const struct ml_reading *r,

@@ -19,6 +19,7 @@ static const struct command {
 } commands[] = {
 	{"run", ml_command_run, "record a program and print its report"},
 	{"report", ml_command_report, "where memory grew and shrank, line by line"},
+	{"leaks", ml_command_leaks, "what is live at the end, by the lines that allocated it"},
 	{"peak", ml_command_peak, "who held the memory at the high-water mark, or at another moment"},
 	{"summary", ml_command_summary, "totals, the process tree, the largest lines, what was dropped"},
 	{"export", ml_command_export, "for flame graphs, speedscope, go tool pprof, spreadsheets"},

@@ -145,6 +145,7 @@ int ml_reading_add(struct ml_reading *r, const char *path, const struct ml_optio
 	add_trace(r, t, &process, f);
 	r->sites.natives.objects.options = options->objects;
 	ml_sites_add(&r->sites, &nodes, f, process.baseline_rss);
+	ml_heap_add(&r->heap, f);
 	if (options->stacks)
 		add_stacks(r, &nodes, f, options->hold, window.from_ns);
 	ml_fold_free(f);

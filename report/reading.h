@@ -2,6 +2,7 @@
 #ifndef ML_REPORT_READING_H
 #define ML_REPORT_READING_H
 
+#include "report/heap.h"
 #include "report/options.h"
 #include "report/process.h"
 #include "report/site.h"
@@ -23,6 +24,7 @@ struct ml_reading {
 	struct ml_sites sites;
 	struct ml_stacks stacks; /* empty where the options don't ask for it, as the next */
 	struct ml_holds holds;
+	struct ml_heap heap; /* at the end */
 	struct ml_warnings warnings;
 	size_t traces_n; /* more than one: merged */
 	uint64_t *pids;  /* of their processes, each once */
