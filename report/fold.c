@@ -661,14 +661,6 @@ static void fold_event(struct ml_fold *f, const struct ml_moment *m)
 	}
 }
 
-/* What came before the fork is there, but it is not this process's doing, and times and ends were the parent's. */
-static void fold_inherited(struct ml_fold *f, const struct ml_moment *m)
-{
-	if (m->event.record != ML_RECORD_TIME &&
-	    (m->event.record != ML_RECORD_OTHER || m->event.other == ML_OTHER_OURS))
-		fold_event(f, m);
-}
-
 /* The whole. */
 
 /* Parents come before their children. */
@@ -731,7 +723,7 @@ bool ml_fold_feed(struct ml_fold *f, const struct ml_moment *moments, size_t n)
 		if (i + LOOK_AHEAD < n)
 			prefetch(f, &moments[i + LOOK_AHEAD]);
 		if (m->inherited) {
-			fold_inherited(f, m);
+			fold_event(f, m); /* it is there, but not of this process's doing */
 			continue;
 		}
 		if (m->ns >= s->options.to_ns) {
@@ -747,6 +739,60 @@ bool ml_fold_feed(struct ml_fold *f, const struct ml_moment *moments, size_t n)
 		fold_event(f, m);
 	}
 	return !s->ended;
+}
+
+struct snapshot {
+	struct ml_moment *moments;
+	size_t n;
+};
+
+static struct ml_event *add_to_snapshot(struct snapshot *s, enum ml_record record, uint64_t address, uint64_t bytes)
+{
+	if (!(s->n & (s->n - 1)))
+		s->moments = ml_memory_resize(s->moments, s->n ? s->n * 2 : 1, sizeof *s->moments);
+	s->moments[s->n] = (struct ml_moment){.event = {.record = record, .address = address, .bytes = bytes}};
+	return &s->moments[s->n++].event;
+}
+
+static void add_block_to_snapshot(struct snapshot *s, const struct ml_block *block)
+{
+	struct ml_event *e = add_to_snapshot(s, ML_RECORD_ALLOC, block->address, block->bytes);
+
+	e->node = block->node;
+	e->domain = (enum ml_domain)block->domain;
+}
+
+static void add_mappings_to_snapshot(struct snapshot *s, const struct ml_mappings *mappings)
+{
+	const struct ml_mapping *m;
+
+	for (uint64_t at = 0; (m = ml_mappings_find(mappings, at)); at = m->end) {
+		struct ml_event *e = add_to_snapshot(s, ML_RECORD_MAP, m->start, m->end - m->start);
+		e->node = m->node;
+		e->brk = m->class == ML_MAPPING_LIVE; /* its ends are as they are */
+		e->flags = m->class == ML_MAPPING_RESERVED ? MAP_ANONYMOUS : 0;
+	}
+}
+
+struct ml_moment *ml_fold_snapshot(const struct ml_fold *f, size_t *n)
+{
+	const struct ml_fold_state *state = f->state;
+	struct snapshot s = {NULL, 0};
+	struct ml_block block;
+
+	for (size_t cursor = 0; ml_blocks_next(&state->blocks, &cursor, &block);)
+		add_block_to_snapshot(&s, &block);
+	for (size_t cursor = 0; ml_blocks_next(&state->arenas, &cursor, &block);)
+		add_to_snapshot(&s, ML_RECORD_ARENA, block.address, block.bytes);
+	add_mappings_to_snapshot(&s, &state->mappings);
+	for (uint32_t i = 0; i < state->pending_n; i++) {
+		const struct pending *p = &state->pending[i];
+		if (p->begin == ML_RECORD_REALLOC_BEGIN && p->known)
+			add_block_to_snapshot(&s, &p->block);
+		add_mappings_to_snapshot(&s, &p->taken);
+	}
+	*n = s.n;
+	return s.moments;
 }
 
 static void add_up_mappings(struct ml_fold *f)

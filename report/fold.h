@@ -129,6 +129,12 @@ struct ml_fold *ml_fold_new(const struct ml_trace *t, const struct ml_fold_optio
 /* Takes the next events in order. False: the end that the options ask for is reached, no more are needed. */
 bool ml_fold_feed(struct ml_fold *f, const struct ml_moment *moments, size_t n);
 
+/*
+ * What is live now, as moments that would make it so, in memory that the caller frees: an ALLOC for each block, a MAP
+ * for each mapping, an ARENA for each arena. A call that has begun has not happened. Not after ml_fold_finish().
+ */
+struct ml_moment *ml_fold_snapshot(const struct ml_fold *f, size_t *n);
+
 /* Closes the books: only now all numbers are right. Nothing may be fed afterwards. */
 void ml_fold_finish(struct ml_fold *f);
 

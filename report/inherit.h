@@ -1,6 +1,6 @@
 /*
  * What a forked child has from its parent: the blocks that were live at the fork, and the stacks that allocated them,
- * are in the parent's trace. A trace that inherits begins with the parent's events up to the fork.
+ * are in the parent's trace, which is read up to there.
  */
 #ifndef ML_REPORT_INHERIT_H
 #define ML_REPORT_INHERIT_H
@@ -10,11 +10,14 @@
 #include "report/load.h"
 
 /*
- * Puts the parent's events up to the fork in front of those of the trace of a forked child (as inherited moments), and
- * its definitions and nodes behind the trace's own; and so on with the parent's parent. Before the first event is read.
+ * Puts what was live at the fork in front of the events of the trace of a forked child (as inherited moments), and the
+ * parent's definitions and nodes behind the trace's own; of the parent's parent too. Before the first event is read.
  * False: the trace is not of a forked child, or the parent's is not beside it.
  */
 bool ml_inherit(struct ml_trace *t);
+
+/* For ml_load_close(). */
+void ml_inherit_drop(struct ml_trace *t);
 
 /* The trace of the process that all began with. */
 const struct ml_trace *ml_inherit_root(const struct ml_trace *t);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "report/file.h"
+#include "report/inherit.h"
 #include "report/memory.h"
 #include "report/merge.h"
 
@@ -461,6 +462,8 @@ struct ml_trace *ml_load_open(const char *path, char **error)
 	read_all_definitions(t);
 	read_all_nodes(t);
 	t->own_nodes_n = t->nodes_n;
+	t->own_codes_n = t->codes_n;
+	t->own_modules_n = t->modules_n;
 	page = ml_load_number(t, "page_bytes", PAGE_BYTES);
 	t->page_bytes = page & (page - 1) || page > SCAN_MAX || !page ? PAGE_BYTES : page;
 	ml_merge_start(t);
@@ -472,9 +475,9 @@ void ml_load_close(struct ml_trace *t)
 	if (!t)
 		return;
 	ml_merge_free(t->merge);
-	for (size_t i = 0; i < t->codes_n; i++)
+	for (size_t i = 0; i < t->own_codes_n; i++)
 		free(t->codes[i].file);
-	for (size_t i = 0; i < t->modules_n; i++)
+	for (size_t i = 0; i < t->own_modules_n; i++)
 		free(t->modules[i].path);
 	free(t->codes);
 	free(t->modules);
@@ -482,43 +485,19 @@ void ml_load_close(struct ml_trace *t)
 	free(t->meta);
 	free(t->meta_text);
 	free(t->extents);
-	free(t->inherited);
-	ml_load_close(t->parent);
+	ml_inherit_drop(t);
 	free(t->path);
 	if (t->fd >= 0)
 		close(t->fd);
 	free(t);
 }
 
-/* The parent's next moments as the child's. */
-static size_t next_inherited(struct ml_trace *t, const struct ml_moment **moments)
-{
-	const struct ml_moment *from;
-	size_t n = ml_load_next(t->parent, &from);
-
-	t->inherited = ml_memory_resize(t->inherited, n, sizeof *t->inherited);
-	for (size_t i = 0; i < n; i++) {
-		struct ml_moment *m = &t->inherited[i];
-		*m = from[i];
-		m->inherited = true;
-		m->ns = 0;
-		m->ring += t->rings_n - t->parent->rings_n;
-		if (m->event.node)
-			m->event.node += t->own_nodes_n - 1;
-	}
-	*moments = t->inherited;
-	return n;
-}
-
 size_t ml_load_next(struct ml_trace *t, const struct ml_moment **moments)
 {
-	size_t n;
-
-	if (t->parent && !t->parent_is_read) {
-		n = next_inherited(t, moments);
-		if (n)
-			return n;
-		t->parent_is_read = true;
+	if (t->inherited_n && !t->inherited_is_read) {
+		t->inherited_is_read = true;
+		*moments = t->inherited;
+		return t->inherited_n;
 	}
 	return ml_merge_next(t, moments);
 }
@@ -526,11 +505,7 @@ size_t ml_load_next(struct ml_trace *t, const struct ml_moment **moments)
 void ml_load_rewind(struct ml_trace *t)
 {
 	ml_merge_start(t);
-	t->parent_is_read = false;
-	if (!t->parent)
-		return;
-	ml_load_rewind(t->parent);
-	t->rings_n += t->parent->rings_n;
+	t->inherited_is_read = false;
 }
 
 double ml_load_progress(const struct ml_trace *t)

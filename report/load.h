@@ -92,14 +92,18 @@ struct ml_trace {
 	uint32_t nodes_n;
 	uint32_t own_nodes_n;    /* of them; those behind are the parent's: see report/inherit.h */
 	uint32_t rings_n;        /* rings that have events */
-	struct ml_trace *parent; /* whose events come first, or NULL; belongs to the trace */
+	struct ml_trace *parent; /* from which it inherits, or NULL */
 
 	struct ml_damage_count damage[ML_DAMAGES];
 
 	char *meta_text;             /* private: what meta points into */
 	struct ml_merge *merge;      /* private: see report/merge.h */
-	struct ml_moment *inherited; /* private: a few of the parent's moments */
-	bool parent_is_read;         /* private */
+	struct ml_moment *inherited; /* private: what makes the parent's live blocks the trace's */
+	size_t inherited_n;
+	bool inherited_is_read;       /* private */
+	struct ml_ancestor *ancestor; /* private to inherit.c: keeps the parent */
+	size_t own_codes_n;           /* private: the texts of those behind belong to the parent, as the next */
+	size_t own_modules_n;
 };
 
 /* One event where it stands in the order of the whole process. */
@@ -111,7 +115,7 @@ struct ml_moment {
 	uint64_t offset; /* of the record in the file */
 	uint32_t tid;
 	uint32_t ring; /* which one, from 0 without holes up to rings_n of the trace */
-	/* It is of the process that was forked, before the fork: ns is then 0, and offset in that one's trace. */
+	/* It stands for something that was live when the process was forked: ns, offset and tid are 0. */
 	bool inherited;
 };
 

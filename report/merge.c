@@ -34,7 +34,6 @@ struct part {
 	uint64_t offset;                 /* of the extent */
 	const struct ml_extent *extent;  /* or NULL */
 	const struct snapshot *snapshot; /* or NULL */
-	size_t limit;                    /* bytes of events at most */
 };
 
 /* The events of one ring. */
@@ -43,8 +42,12 @@ struct stream {
 	uint32_t sequence;       /* that the next part should have */
 	const struct part *next; /* part to be read, up to */
 	const struct part *end;
+	uint32_t stop_sequence; /* nothing is read behind so many bytes of this part */
+	size_t stop_bytes;
 	uint8_t *loaded;      /* the events of an EVENTS extent */
 	const uint8_t *start; /* of the events in memory */
+	size_t bytes;         /* that there are */
+	bool halted;          /* at the stop: not in the heap */
 	uint64_t offset;      /* and in the file */
 	struct ml_cursor cursor;
 	uint64_t turn; /* that of the next event is this one or a later one */
@@ -240,8 +243,7 @@ static void add_parts(struct ml_trace *t)
 	for (size_t i = 0; i < t->extents_n; i++) {
 		const struct ml_extent *e = &t->extents[i];
 		if (e->kind == ML_EXTENT_EVENTS && e->sequence <= UINT32_MAX)
-			m->parts[m->parts_n++] =
-				(struct part){e->id, (uint32_t)e->sequence, e->offset, e, NULL, SIZE_MAX};
+			m->parts[m->parts_n++] = (struct part){e->id, (uint32_t)e->sequence, e->offset, e, NULL};
 		else if (e->kind == ML_EXTENT_EVENTS)
 			ml_file_damaged(t, ML_DAMAGE_DIRECTORY, e->offset);
 	}
@@ -251,7 +253,7 @@ static void add_parts(struct ml_trace *t)
 			ml_file_damaged(t, ML_DAMAGE_PIECE, s->offset);
 		if (s->bytes)
 			m->parts[m->parts_n++] =
-				(struct part){s->ring, ML_PIECE_SEQUENCE(s->state), s->offset, NULL, s, SIZE_MAX};
+				(struct part){s->ring, ML_PIECE_SEQUENCE(s->state), s->offset, NULL, s};
 	}
 	qsort(m->parts, m->parts_n, sizeof *m->parts, by_place);
 }
@@ -299,44 +301,6 @@ static void choose_parts(struct ml_trace *t)
 	m->parts_n = kept;
 }
 
-static int by_ring(const void *a, const void *b)
-{
-	const struct ml_merge_position *x = a, *y = b;
-
-	return x->ring < y->ring ? -1 : x->ring > y->ring;
-}
-
-/* Sets how much of the part is to be read. False: nothing. */
-static bool limit_part(const struct ml_merge *m, struct part *p)
-{
-	const struct ml_merge_position key = {.ring = p->ring};
-	const struct ml_merge_position *end = bsearch(&key, m->ends, m->ends_n, sizeof key, by_ring);
-
-	if (end && end->sequence == p->sequence)
-		p->limit = end->bytes;
-	return end && p->sequence <= end->sequence;
-}
-
-static void limit_parts(struct ml_merge *m)
-{
-	size_t kept = 0;
-
-	for (size_t i = 0; m->ends && i < m->parts_n; i++)
-		if (limit_part(m, &m->parts[i]))
-			m->parts[kept++] = m->parts[i];
-	m->parts_n = m->ends ? kept : m->parts_n;
-}
-
-void ml_merge_until(struct ml_trace *t, const struct ml_merge_position *ends, size_t n)
-{
-	struct ml_merge *m = t->merge;
-
-	m->ends = ml_memory_resize(m->ends, n, sizeof *ends);
-	memcpy(m->ends, ends, n * sizeof *ends);
-	m->ends_n = n;
-	qsort(m->ends, n, sizeof *ends, by_ring);
-}
-
 /* Streams. */
 
 static void start_streams(struct ml_merge *m)
@@ -348,7 +312,8 @@ static void start_streams(struct ml_merge *m)
 		struct stream *s = m->streams_n ? &m->streams[m->streams_n - 1] : NULL;
 		if (!s || s->ring != p->ring) {
 			s = &m->streams[m->streams_n++];
-			*s = (struct stream){.ring = p->ring, .next = p};
+			*s = (struct stream){
+				.ring = p->ring, .next = p, .stop_sequence = UINT32_MAX, .stop_bytes = SIZE_MAX};
 			m->heap[m->heap_n++] = s;
 		}
 		s->end = p + 1;
@@ -367,6 +332,54 @@ static void stop_streams(struct ml_merge *m)
 	m->now = m->turn = m->bytes = m->bytes_read = 0;
 }
 
+static int comes_first(const struct stream *a, const struct stream *b)
+{
+	return a->turn != b->turn ? a->turn < b->turn : a->ring < b->ring;
+}
+
+/* Lets the part in memory end at the stop, if that is in it. */
+static void set_end(struct stream *s)
+{
+	size_t bytes = s->bytes;
+
+	if (s->sequence && s->sequence - 1 == s->stop_sequence && s->stop_bytes < bytes)
+		bytes = s->stop_bytes;
+	s->cursor.end = s->start + bytes;
+}
+
+static void push(struct ml_merge *m, struct stream *s)
+{
+	size_t at = m->heap_n++;
+
+	for (; at && comes_first(s, m->heap[(at - 1) / 2]); at = (at - 1) / 2)
+		m->heap[at] = m->heap[(at - 1) / 2];
+	m->heap[at] = s;
+}
+
+static int by_ring(const void *a, const void *b)
+{
+	const struct ml_merge_position *x = a, *y = b;
+
+	return x->ring < y->ring ? -1 : x->ring > y->ring;
+}
+
+/* Lets each stream end where it is to, and those go on that stopped earlier. */
+static void set_stops(struct ml_merge *m)
+{
+	for (size_t i = 0; m->ends && i < m->streams_n; i++) {
+		struct stream *s = &m->streams[i];
+		const struct ml_merge_position key = {.ring = s->ring};
+		const struct ml_merge_position *end = bsearch(&key, m->ends, m->ends_n, sizeof key, by_ring);
+		s->stop_sequence = end ? end->sequence : 0;
+		s->stop_bytes = end ? end->bytes : 0;
+		if (s->start)
+			set_end(s);
+		if (s->halted)
+			push(m, s);
+		s->halted = false;
+	}
+}
+
 void ml_merge_start(struct ml_trace *t)
 {
 	struct ml_merge *m = t->merge;
@@ -381,8 +394,8 @@ void ml_merge_start(struct ml_trace *t)
 	m->parts = ml_memory_get(t->extents_n + m->rings.n, sizeof *m->parts);
 	add_parts(t);
 	choose_parts(t);
-	limit_parts(m);
 	start_streams(m);
+	set_stops(m);
 	t->rings_n = (uint32_t)m->streams_n;
 }
 
@@ -403,22 +416,29 @@ static void piece_damaged(struct ml_trace *t, const struct stream *s, uint64_t o
 		ml_file_damaged(t, ML_DAMAGE_PIECE, offset);
 }
 
+static void leave_part(struct stream *s)
+{
+	free(s->loaded);
+	s->loaded = NULL;
+	s->start = NULL;
+	s->bytes = 0;
+	ml_cursor_init(&s->cursor, NULL, 0);
+}
+
 /* Sets the stream at the start of its next part. 0: there is nothing in it that could be read. */
 static int load_part(struct ml_trace *t, struct stream *s)
 {
 	const struct part *p = s->next++;
 	struct ml_load_piece piece;
-	size_t bytes;
 
-	free(s->loaded);
-	s->loaded = NULL;
+	leave_part(s);
 	if (p->sequence != s->sequence)
 		ml_file_damaged(t, ML_DAMAGE_MISSING, p->offset);
 	s->sequence = p->sequence + 1;
 	if (p->snapshot) {
 		s->start = p->snapshot->events;
-		bytes = p->snapshot->bytes;
-		t->merge->bytes_read += bytes;
+		s->bytes = p->snapshot->bytes;
+		t->merge->bytes_read += s->bytes;
 	} else {
 		t->merge->bytes_read += p->extent->length;
 		if (ml_load_piece(t, p->extent, &piece) < 0) {
@@ -428,19 +448,25 @@ static int load_part(struct ml_trace *t, struct stream *s)
 		if (!piece.intact)
 			piece_damaged(t, s, p->offset);
 		s->start = s->loaded = piece.events;
-		bytes = piece.bytes;
+		s->bytes = piece.bytes;
 		if (piece.head.ring != p->ring || ML_PIECE_SEQUENCE(piece.head.state) != p->sequence)
-			return 0;
+			s->bytes = 0;
 	}
 	s->offset = p->offset + sizeof piece.head;
-	if (bytes > p->limit)
-		bytes = p->limit;
-	ml_cursor_init(&s->cursor, s->start, bytes);
-	if (bytes && ML_REC_CODE(*s->start) == ML_RECORD_BASE)
+	if (s->bytes && ML_REC_CODE(*s->start) == ML_RECORD_BASE) {
+		ml_cursor_init(&s->cursor, s->start, s->bytes);
 		return 1;
-	if (bytes)
+	}
+	if (s->bytes)
 		piece_damaged(t, s, s->offset);
+	leave_part(s);
 	return 0;
+}
+
+/* Whether the next part lies behind the stop. */
+static bool is_at_stop(const struct stream *s)
+{
+	return s->next->sequence > s->stop_sequence;
 }
 
 /* Decodes the stream's next record into m->event, whatever it is. 0: the stream has ended. */
@@ -455,9 +481,12 @@ static int next_record(struct ml_trace *t, struct stream *s, struct ml_moment *m
 		if (got < 0)
 			piece_damaged(t, s, m->offset);
 		do {
-			if (s->next == s->end)
+			if (s->next == s->end || is_at_stop(s)) {
+				s->halted = s->next != s->end || s->cursor.end != s->start + s->bytes;
 				return 0;
+			}
 		} while (!load_part(t, s));
+		set_end(s);
 	}
 }
 
@@ -519,9 +548,15 @@ static int complete(struct ml_trace *t, struct stream *s, struct ml_moment *m)
 
 /* The merge. */
 
-static int comes_first(const struct stream *a, const struct stream *b)
+void ml_merge_until(struct ml_trace *t, const struct ml_merge_position *ends, size_t n)
 {
-	return a->turn != b->turn ? a->turn < b->turn : a->ring < b->ring;
+	struct ml_merge *m = t->merge;
+
+	m->ends = ml_memory_resize(m->ends, n, sizeof *ends);
+	memcpy(m->ends, ends, n * sizeof *ends);
+	m->ends_n = n;
+	qsort(m->ends, n, sizeof *ends, by_ring);
+	set_stops(m);
 }
 
 /* Puts the first stream, whose turn has grown, where it belongs. */

@@ -25,7 +25,8 @@ struct ml_merge_position {
 	uint32_t bytes;
 };
 
-/* Before ml_merge_start(): of each ring only the events up to there are read, and none of rings that are not named. */
+/* Of each ring only the events up to there are delivered, and none of rings that are not named. Then that may be said
+   anew, of positions further on: the rest up to those follows. */
 void ml_merge_until(struct ml_trace *t, const struct ml_merge_position *ends, size_t n);
 
 /* Finds out what is to be read, and sets the merge at the first event. */

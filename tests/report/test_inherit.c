@@ -209,6 +209,82 @@ START_TEST(test_a_node_that_is_the_parents_alone)
 }
 END_TEST
 
+/* Forks one after another, at any places of the parent's pieces; their children are looked at in any order. */
+START_TEST(test_several_children)
+{
+	enum { CHILDREN = 12 };
+	uint64_t live[CHILDREN], events = 0;
+	struct build *children[CHILDREN];
+
+	for (unsigned i = 0; i < CHILDREN; i++) {
+		build_done(child);
+		child = family_member();
+		for (unsigned k = 0; k < 7 * i; k++, events++) {
+			build_alloc(events % 3 ? main_ring : other_ring, ML_DOMAIN_OBJ, parent_shared, A + 16 * events,
+				    10);
+			if (events % 5 == 4)
+				build_free(main_ring, ML_DOMAIN_OBJ, parent_shared, A + 16 * (events - 2));
+		}
+		live[i] = 10 * (events - events / 5);
+		if (i == CHILDREN / 2)
+			build_alloc(build_ring(parent, 102), ML_DOMAIN_OBJ, parent_shared, A - 16, 1000);
+		if (i >= CHILDREN / 2)
+			live[i] += 1000;
+		note_fork();
+		children[i] = child;
+		child = family_member();
+	}
+	for (unsigned i = 0; i < 3 * CHILDREN; i++) { /* in order, from the last one on, and up and down */
+		unsigned which = i < CHILDREN ? i : i < 2 * CHILDREN ? 2 * CHILDREN - 1 - i : i * 5 % CHILDREN;
+		struct ml_fold *f;
+		build_done(child);
+		child = NULL;
+		build_write(parent, parent_path);
+		build_write(children[which], child_path);
+		ml_load_close(trace);
+		trace = ml_load_open(child_path, &(char *){NULL});
+		ck_assert(ml_inherit(trace));
+		f = fold(0);
+		ck_assert_uint_eq(f->totals.start_live_bytes, live[which]);
+		ck_assert_uint_eq(f->totals.live_bytes, live[which]);
+		ml_fold_free(f);
+		child = family_member();
+	}
+	for (unsigned i = 0; i < CHILDREN; i++)
+		build_done(children[i]);
+}
+END_TEST
+
+/* Mappings keep their classes, and arenas are no blocks. */
+START_TEST(test_mappings_of_the_parent)
+{
+	const int private = 0x22; /* MAP_PRIVATE | MAP_ANONYMOUS */
+	struct ml_fold *f;
+
+	build_map(main_ring, parent_only, 0x10000, 8192, 3, private);
+	build_map(main_ring, parent_only, 0x20000, 4096, 0, private);
+	build_map(main_ring, parent_only, 0x30000, 4096, 3, 2);
+	build_event(
+		main_ring,
+		&(struct ml_event){
+			.record = ML_RECORD_MAP, .node = parent_only, .address = 0x40000, .bytes = 100, .brk = true});
+	build_event(main_ring, &(struct ml_event){.record = ML_RECORD_ARENA, .address = 0x50000, .bytes = 4096});
+	build_event(other_ring,
+		    &(struct ml_event){
+			    .record = ML_RECORD_UNMAP_BEGIN, .node = parent_only, .address = 0x10000, .bytes = 4096});
+	note_fork();
+	open_child();
+	ck_assert(ml_inherit(trace));
+	f = fold(0);
+	ck_assert_uint_eq(f->totals.live_bytes, 8192 + 100);
+	ck_assert_uint_eq(f->totals.anonymous_bytes, 8192 + 100);
+	ck_assert_uint_eq(f->totals.reserved_bytes, 4096);
+	ck_assert_uint_eq(f->totals.file_bytes, 4096);
+	ck_assert_uint_eq(f->totals.allocator_bytes, 4096);
+	ml_fold_free(f);
+}
+END_TEST
+
 /* What the child's META may say, and nothing comes of it. */
 static const struct {
 	const char *file, *ring, *run_pid;
@@ -268,6 +344,8 @@ int main(void)
 	tcase_add_test(tests, test_definitions_of_the_parent);
 	tcase_add_test(tests, test_what_another_thread_had_begun);
 	tcase_add_test(tests, test_a_node_that_is_the_parents_alone);
+	tcase_add_test(tests, test_several_children);
+	tcase_add_test(tests, test_mappings_of_the_parent);
 	tcase_add_loop_test(tests, test_in_vain, 0, (int)(sizeof in_vain / sizeof *in_vain));
 	tcase_add_test(tests, test_its_own_parent);
 	suite_add_tcase(suite, tests);

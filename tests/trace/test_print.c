@@ -60,6 +60,7 @@ START_TEST(test_longest)
 		e.record = (enum ml_record)record;
 		e.domain = ML_DOMAIN_RAW;
 		e.outcome = ML_OUTCOME_DONE;
+		e.brk = e.released = true;
 		ck_assert_int_lt(ml_print_event(line, &e), ML_PRINT_MAX - 1);
 	}
 }
