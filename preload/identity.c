@@ -8,6 +8,7 @@
 #include "preload/ring.h"
 #include "preload/sys.h"
 #include "preload/text.h"
+#include "trace/scope.h"
 
 #define SCRATCH_BYTES (4u << 20)
 #define ARGUMENTS_MAX (1u << 20)
@@ -122,6 +123,14 @@ const char *ml_identity_program(void)
 /* META under construction. */
 static struct ml_text meta;
 
+/* By what META says whether a file is in scope. */
+static struct {
+	char program[8192];
+	char root[8192];
+	char cwd[4096];
+	_Atomic bool known;
+} judged_by;
+
 static void put_bytes(const char *key, const char *value, size_t bytes)
 {
 	ml_text_add(&meta, key);
@@ -174,12 +183,11 @@ static char deciding_letter(const char *option)
 /* What an interpreter's command line runs, as META's "program"; the script's path or NULL. */
 static const char *put_program(const char *arguments, const char *end)
 {
-	static char program[8192];
 	const char *at = arguments < end ? next_argument(arguments, end) : NULL, *script = NULL;
 	struct ml_text text;
 	char letter;
 
-	ml_text_init(&text, program, sizeof program);
+	ml_text_init(&text, judged_by.program, sizeof judged_by.program);
 	for (; at && at[0] == '-' && at[1]; at = at ? next_argument(at, end) : NULL) {
 		letter = deciding_letter(at);
 		if (letter == 'c') {
@@ -204,7 +212,7 @@ static const char *put_program(const char *arguments, const char *end)
 	}
 	if (!text.used)
 		ml_text_add(&text, "stdin");
-	put(NULL, "program", program);
+	put(NULL, "program", judged_by.program);
 	return script;
 }
 
@@ -262,12 +270,13 @@ static bool is_directory(const char *path)
 }
 
 /* The folder of user code by default: see interface "MEMLINE_SCOPE". */
-static void put_root(const char *arguments, const char *end, const char *script, const char *cwd)
+static void put_root(const char *arguments, const char *end, const char *script)
 {
-	static char root[8192];
+	const char *cwd = judged_by.cwd;
+	char *root = judged_by.root;
 	struct ml_text text;
 
-	ml_text_init(&text, root, sizeof root);
+	ml_text_init(&text, root, sizeof judged_by.root);
 	if (ml_options.app_root[0]) {
 		ml_text_add(&text, ml_options.app_root);
 	} else if (is_functions_worker(arguments, end) || !script || (beside(script, arguments) && script[0] == '/')) {
@@ -290,15 +299,42 @@ static void put_command(char *scratch, size_t room)
 {
 	long bytes = read_file("/proc/self/cmdline", scratch, room < ARGUMENTS_MAX ? room : ARGUMENTS_MAX);
 	const char *end = scratch + (bytes > 0 ? bytes : 0), *script;
-	char cwd[4096];
+	char *cwd = judged_by.cwd;
 
 	for (const char *at = scratch; bytes > 0 && at; at = next_argument(at, end))
 		put(NULL, "arg", at);
-	if (ml_sys_getcwd(cwd, sizeof cwd) <= 0)
+	if (ml_sys_getcwd(cwd, sizeof judged_by.cwd) <= 0)
 		cwd[0] = 0;
 	put(NULL, "cwd", cwd);
 	script = put_program(scratch, end);
-	put_root(scratch, end, script, cwd);
+	put_root(scratch, end, script);
+	atomic_store(&judged_by.known, true);
+}
+
+bool ml_identity_knows_scope(void)
+{
+	return atomic_load_explicit(&judged_by.known, memory_order_relaxed);
+}
+
+bool ml_identity_has(const char *file, size_t bytes)
+{
+	const struct ml_scope scope = {ml_options.scope, judged_by.root, judged_by.program};
+	static char path[sizeof judged_by.cwd + ML_IDENTITY_FILE_MAX + 2];
+	struct ml_text text;
+
+	if (!bytes || bytes > ML_IDENTITY_FILE_MAX || memchr(file, 0, bytes))
+		return false;
+	ml_text_init(&text, path, sizeof path);
+	if (file[0] != '/' && file[0] != '<') {
+		if (judged_by.cwd[0] != '/')
+			return false;
+		ml_text_add(&text, judged_by.cwd);
+		ml_text_add(&text, "/");
+	}
+	ml_text_add_bytes(&text, file, bytes);
+	if (path[0] == '/')
+		tidy(path);
+	return ml_scope_has(&scope, path);
 }
 
 static void put_python(void)

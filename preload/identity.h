@@ -5,6 +5,7 @@
 #define ML_PRELOAD_IDENTITY_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* Start of a process in clock ticks since boot, field 22 of /proc/PID/stat (proc_pid_stat(5)), and its parent; false:
@@ -19,5 +20,14 @@ const char *ml_identity_program(void);
 
 /* Writes META, with ml_process.lock held, when the file has its name. False: there is no room for it. */
 bool ml_identity_write(void);
+
+/* A longer name of a source file is in no scope. */
+#define ML_IDENTITY_FILE_MAX 8192u
+
+/* Whether META has been written, in this process or in the one that forked it. */
+bool ml_identity_knows_scope(void);
+
+/* Whether a source file, as code objects name it, is in scope by what META says. One thread at a time. */
+bool ml_identity_has(const char *file, size_t bytes);
 
 #endif

@@ -103,9 +103,9 @@ static bool take_max_nodes(const char *text)
 	return true;
 }
 
-/* Scope is judged by the reader; the recorder only hands the text on. */
 static bool take_scope(const char *text)
 {
+	ml_options.scope = text;
 	return text[0] != 0;
 }
 

@@ -19,6 +19,7 @@ struct ml_options {
 	bool off;     /* MEMLINE_OFF is set */
 	bool objects; /* record the PyMem domains */
 	enum ml_native native;
+	const char *scope; /* as trace/scope.h takes it */
 	uint64_t max_bytes;
 	uint64_t keep_free; /* ML_KEEP_FREE_AUTO: decided by the size of the file system */
 	uint32_t max_nodes;

@@ -13,8 +13,8 @@
 /* Rings that are asked for a dead owner before another one is made. */
 #define ASKED 16u
 
-/* Before an event's own records there may be a TURN, a TIME and a FINALIZE. */
-#define HEADROOM (4 * ML_RECORD_MAX)
+/* Before an event's own records there may be a TURN, a TIME, a GENERATOR and a FINALIZE. */
+#define HEADROOM (5 * ML_RECORD_MAX)
 
 /* Pieces after which a ring is a busy one. */
 #define BUSY 16u
@@ -63,7 +63,7 @@ static void start_piece(struct ml_ring *r, uint32_t sequence)
 {
 	uint8_t *events = events_of(r);
 
-	r->coder.address = 0;
+	r->coder.address = r->coder.generator = 0;
 	r->coder.node = 0;
 	start_tables(r, sequence);
 	r->full = (uint8_t *)r->piece + r->bytes - HEADROOM;
@@ -83,6 +83,7 @@ static bool own(struct ml_ring *r, int tid)
 	r->tid = tid;
 	r->countdown = 1;
 	r->ns = now_ns();
+	r->stack.attend = &r->countdown;
 	return ml_stack_prepare(&r->stack);
 }
 
@@ -232,6 +233,15 @@ static bool claim_rss(uint64_t ns)
 								    memory_order_relaxed, memory_order_relaxed);
 }
 
+/* Not in an old turn: what other threads have done since then did not happen so late. */
+static void put_time(struct ml_ring *r, uint64_t ns, uint64_t pages)
+{
+	if (!ml_ring_has_turn(r))
+		ml_ring_take_turn(r);
+	ml_ring_commit(r, ml_put_time(r->at, ns - r->ns, pages));
+	r->ns = ns;
+}
+
 static void tick(struct ml_ring *r)
 {
 	uint64_t ns = now_ns(), pages = 0;
@@ -245,8 +255,23 @@ static void tick(struct ml_ring *r)
 		if (atomic_load_explicit(&ml_process.state, memory_order_relaxed) == ML_RECORDING)
 			ml_process_poll_modules();
 	}
-	ml_ring_commit(r, ml_put_time(r->at, ns - r->ns, pages));
-	r->ns = ns;
+	put_time(r, ns, pages);
+}
+
+/* The thread has come into the user's code or left it since its last event. */
+static void cross(struct ml_ring *r)
+{
+	struct ml_stack *s = &r->stack;
+	uint64_t ns = now_ns();
+
+	s->crossed = false;
+	r->countdown = s->events_left - 1;
+	if (ns > r->ns)
+		put_time(r, ns, 0);
+	if (s->generators && s->generator != s->told) {
+		ml_ring_commit(r, ml_put_generator(r->at, &r->coder, (uint64_t)(uintptr_t)s->generator));
+		s->told = s->generator;
+	}
 }
 
 uint8_t *ml_ring_attend(struct ml_ring *r, bool look)
@@ -255,6 +280,8 @@ uint8_t *ml_ring_attend(struct ml_ring *r, bool look)
 		r->countdown = 1; /* so that the next event comes here as well */
 		return NULL;
 	}
+	if (r->stack.crossed)
+		cross(r);
 	if (!r->countdown) {
 		tick(r);
 		look = true;

@@ -142,27 +142,103 @@ static inline uint32_t python_node(const struct ml_stack *s, uint32_t parent, co
 	return ask_python_node(r, parent, subject, place, l, instr);
 }
 
+/* The ring will tell that the thread has come into the user's code or left it, in front of the record. */
+static void cross(struct ml_stack *s)
+{
+	if (!s->attend || s->crossed)
+		return;
+	s->crossed = true;
+	s->events_left = *s->attend;
+	*s->attend = 1;
+}
+
+#define WAYS_BIT 2
+
+static void set_watched(struct ml_stack *s)
+{
+	s->watched = s->ways > s->generators ? s->ways : s->generators;
+}
+
+static __attribute__((noinline)) void unwatch(struct ml_stack *s, uint32_t index)
+{
+	if (s->ways > index)
+		cross(s);
+	while (s->ways > index)
+		s->ways = s->links[s->ways - 1].users >> WAYS_BIT;
+	if (s->generators > index)
+		s->generators = 0;
+	set_watched(s);
+}
+
+/* The frames that the links had from index on are gone. */
+static inline void forget_users(struct ml_stack *s, uint32_t index)
+{
+	if (__builtin_expect(s->watched > index, 0))
+		unwatch(s, index);
+}
+
+static inline bool is_users(const struct ml_stack *s, uint32_t index)
+{
+	return s->links[index].users & ML_CODE_USERS;
+}
+
+static __attribute__((noinline)) void watch(struct ml_stack *s, uint32_t index, bool is_way)
+{
+	struct ml_link *l = &s->links[index];
+	const void *generator = NULL;
+
+	if (is_way) {
+		l->users = s->ways << WAYS_BIT | (l->users & (ML_CODE_USERS | ML_CODE_GENERATOR));
+		s->ways = index + 1;
+		cross(s);
+	}
+	if (!s->generators && l->users & ML_CODE_GENERATOR)
+		generator = ml_frame_generator(abi(), s->spots[index].frame);
+	if (generator) {
+		s->generator = generator;
+		s->generators = index + 1;
+		if (generator != s->told)
+			cross(s);
+	}
+	set_watched(s);
+}
+
+/* The link runs the user's code: it may be a way into it or a generator's. Those below it are interned. */
+static inline void look_at_users(struct ml_stack *s, uint32_t index)
+{
+	bool is_way = !(index && is_users(s, index - 1));
+
+	if (s->watched <= index && (is_way || (s->links[index].users & ML_CODE_GENERATOR && !s->generators)))
+		watch(s, index, is_way);
+}
+
 /*
  * Gives a node to the link of a frame that stands under parent, its nearest caller of Python code being caller. False:
  * it is no frame.
  */
-static inline bool intern_link(const struct ml_stack *s, uint32_t index, uint32_t parent, uint32_t caller)
+static inline bool intern_link(struct ml_stack *s, uint32_t index, uint32_t parent, uint32_t caller)
 {
 	const struct ml_spot *p = &s->spots[index];
 	struct ml_link *l = &s->links[index];
 	enum ml_frame_kind kind;
+	uint32_t traits = 0;
 
 	if (!knows_code(l)) {
 		kind = ml_frame_kind(abi(), p->frame, l->code);
 		if (kind == ML_FRAME_BAD)
 			return false;
 		l->version = kind == ML_FRAME_PYTHON ? code_version(l->code) : 0;
-		l->known = kind == ML_FRAME_PYTHON ? ml_tree_code(l->code) + 1 : 0;
+		l->known = kind == ML_FRAME_PYTHON ? ml_tree_code_traits(l->code, &traits) + 1 : 0;
+		forget_users(s, index);
+		l->users = traits;
 		if (!l->known) {
 			l->node = kind == ML_FRAME_PYTHON ? parent : caller;
+			l->users = index && is_users(s, index - 1);
 			return true;
 		}
 	}
+	if (__builtin_expect(l->users & ML_CODE_USERS, 0))
+		look_at_users(s, index);
 	l->node = python_node(s, parent, l, p->instr);
 	return true;
 }
@@ -194,11 +270,18 @@ static bool intern(struct ml_stack *s, uint32_t index)
 	return true;
 }
 
-static uint32_t give_up(struct ml_stack *s)
+/* There is no stack any more. */
+static __attribute__((noinline)) uint32_t end_stack(struct ml_stack *s)
 {
 	s->depth = 0;
-	ml_process_count(ML_COUNTER_BAD_STACKS, 1);
+	forget_users(s, 0);
 	return 0;
+}
+
+static uint32_t give_up(struct ml_stack *s)
+{
+	ml_process_count(ML_COUNTER_BAD_STACKS, 1);
+	return end_stack(s);
 }
 
 /* The stack is deeper than any chain that we keep: its innermost frame under <deeper>. */
@@ -230,24 +313,28 @@ static uint32_t intern_from(struct ml_stack *s, uint32_t index)
 static uint32_t walk_whole(struct ml_stack *s, const void *top)
 {
 	const bool by_pointer = !abi()->is.instr_unit;
-	uint32_t depth = 0, known = s->depth, changed;
+	uint32_t depth = 0, known = s->depth, changed, still;
 
 	for (const void *f = top; f && depth <= DEPTH_MAX; f = ml_frame_previous(abi(), f))
 		depth++;
 	s->depth = 0;
 	if (!grow(s, depth, known < depth ? known : depth)) {
+		end_stack(s);
 		s->blind = BLIND;
 		return innermost_only(s, top);
 	}
-	changed = depth;
+	changed = still = depth;
 	for (const void *f = top; depth && f; f = ml_frame_previous(abi(), f)) {
 		depth--;
-		if (depth >= known || s->spots[depth].frame != f || !same_position(s, depth, by_pointer)) {
+		if (depth >= known || s->spots[depth].frame != f)
+			still = depth;
+		if (still == depth || !same_position(s, depth, by_pointer)) {
 			read_new_link(s, depth, f);
 			changed = depth;
 		}
 		s->depth++;
 	}
+	forget_users(s, still);
 	return intern_from(s, changed);
 }
 
@@ -371,6 +458,7 @@ static __attribute__((noinline)) uint32_t follow(struct ml_stack *s, const void 
 	if (changed == NONE)
 		return walk_whole(s, top);
 	s->depth = index + 1;
+	forget_users(s, index + 1);
 	if (pushed && !grow(s, s->depth + pushed, s->depth)) {
 		s->depth = changed; /* what is above has new positions, but the nodes of the old ones */
 		return walk_whole(s, top);
@@ -414,10 +502,8 @@ static __attribute__((noinline)) uint32_t stay_unusual(struct ml_stack *s)
 {
 	const void *top = ml_walk_top_unusual(abi(), &s->walker, (uintptr_t)__builtin_frame_address(0));
 
-	if (!top) {
-		s->depth = 0;
-		return 0;
-	}
+	if (!top)
+		return end_stack(s);
 	return __builtin_expect(abi()->careful, 0) ? follow(s, top) : stay(s, top);
 }
 
@@ -430,8 +516,7 @@ uint32_t ml_stack_python(struct ml_stack *s)
 		return stay(s, top);
 	if (!ml_walk_is_stateless(&s->walker))
 		return stay_unusual(s);
-	s->depth = 0;
-	return 0;
+	return end_stack(s);
 }
 
 static void ask_caller_node(struct ml_recent *r, uint32_t parent, uintptr_t address)
@@ -483,6 +568,9 @@ bool ml_stack_prepare(struct ml_stack *s)
 	s->blind = 0;
 	s->countdown = ML_STACK_WHOLE;
 	s->walker = (struct ml_walker){.self = 0};
+	s->ways = s->generators = s->watched = 0;
+	s->told = NULL;
+	s->crossed = false;
 	return s->recents != NULL;
 }
 

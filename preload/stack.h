@@ -28,7 +28,9 @@ struct ml_link {
 	uint32_t version; /* see code_version() */
 	uint32_t known;   /* the id of the code with that version, plus 1; 0: not known, or the frame runs no code */
 	uint32_t node;    /* a shim has that of its caller */
-	uint32_t unused;
+	/* ML_CODE_USERS, which a shim has if its caller has it, and ML_CODE_GENERATOR. Of a way into the user's code,
+	   which is a link of the user's whose caller is none, the rest is ml_stack.ways without it. */
+	uint32_t users;
 };
 
 /* A node that this thread has asked the tree for, kept at hand: the tree is large, and what is asked for is little. */
@@ -52,6 +54,15 @@ struct ml_stack {
 	uint32_t modules_epoch;
 	struct ml_recent *recents; /* direct-mapped */
 	struct ml_walker walker;
+	/* The user's code has been entered or left, which is told in front of the next record: see ml_ring_attend(). */
+	uint32_t ways;         /* links up to the innermost way into it, that included */
+	uint32_t generators;   /* links up to the outermost of the user's that is a generator's, that included */
+	uint32_t watched;      /* the larger of these */
+	bool crossed;          /* there is something to tell, */
+	uint32_t events_left;  /* and this is what *attend was then */
+	uint32_t *attend;      /* the countdown of the ring, which 1 makes attend to the event; NULL: there is none */
+	const void *generator; /* the one that generators is about */
+	const void *told;      /* the last one that the trace names */
 };
 
 /* Frames from the root that get nodes of their own; deeper ones share one <deeper> node. */

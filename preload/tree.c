@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "preload/file.h"
+#include "preload/identity.h"
 #include "preload/options.h"
 #include "preload/process.h"
 #include "preload/sys.h"
@@ -36,8 +37,13 @@ struct index {
 struct seen_code {
 	const void *_Atomic code;
 	_Atomic uint64_t fingerprint;
-	_Atomic uint32_t id; /* plus 1; 0: the entry is changing */
+	_Atomic uint32_t id; /* the id plus 1, with flags; 0: the entry is changing */
 };
+
+#define SEEN_TRAITS_BIT 29
+#define SEEN_UNJUDGED (1u << 31) /* nothing was known of the scope */
+#define SEEN_ID(id) ((id) & ((1u << SEEN_TRAITS_BIT) - 1))
+_Static_assert(ML_SUBJECT_NUMBERS < 1u << SEEN_TRAITS_BIT, "ids of code objects leave room for flags");
 
 struct seen_codes {
 	uint32_t mask;
@@ -370,12 +376,23 @@ static bool grow_seen(void)
 	return true;
 }
 
-/* First sight of a code object, or of another one at its address. */
+/* co_flags: CO_OPTIMIZED, set for functions and for them alone; CO_GENERATOR, CO_COROUTINE and CO_ASYNC_GENERATOR. */
+#define FLAG_FUNCTION 1u
+#define FLAGS_GENERATOR (0x20u | 0x80u | 0x200u)
+
+static uint32_t traits_of(const struct ml_code_text *t)
+{
+	if (!(t->flags & FLAG_FUNCTION) || !ml_identity_has(t->file, t->file_bytes))
+		return 0;
+	return ML_CODE_USERS | (t->flags & FLAGS_GENERATOR ? ML_CODE_GENERATOR : 0);
+}
+
+/* First sight of a code object, or of another one at its address. With flags. */
 static uint32_t describe(const void *code, uint64_t fingerprint)
 {
 	struct ml_code_text text;
 	struct seen_code *slot;
-	uint32_t id;
+	uint32_t id, flags = SEEN_UNJUDGED;
 
 	if (ml_code_describe(&ml_process.abi, code, tree.text, TEXT_MAX, &text) || !grow_seen()) {
 		ml_process_count(ML_COUNTER_LOST_DEFINITIONS, 1);
@@ -387,14 +404,16 @@ static uint32_t describe(const void *code, uint64_t fingerprint)
 		ml_process_count(ML_COUNTER_LOST_DEFINITIONS, 1);
 		return id;
 	}
+	if (ml_identity_knows_scope())
+		flags = traits_of(&text) << SEEN_TRAITS_BIT;
 	slot = slot_of(atomic_load_explicit(&tree.codes, memory_order_relaxed), code);
 	if (!atomic_load_explicit(&slot->code, memory_order_relaxed))
 		tree.codes_used++;
-	set_slot(slot, code, fingerprint, id);
-	return id;
+	set_slot(slot, code, fingerprint, id | flags);
+	return id | flags;
 }
 
-/* UINT32_MAX: not known, or known as something else. */
+/* With flags. UINT32_MAX: not known, or known as something else. */
 static uint32_t find_code(const void *code, uint64_t fingerprint)
 {
 	struct seen_code *slot = slot_of(atomic_load_explicit(&tree.codes, memory_order_acquire), code);
@@ -409,21 +428,31 @@ static uint32_t find_code(const void *code, uint64_t fingerprint)
 	return atomic_load_explicit(&slot->id, memory_order_relaxed) == id ? id - 1 : UINT32_MAX;
 }
 
-uint32_t ml_tree_code(const void *code)
+static bool is_new(uint32_t id)
+{
+	return id == UINT32_MAX || (__builtin_expect(id & SEEN_UNJUDGED, 0) && ml_identity_knows_scope());
+}
+
+uint32_t ml_tree_code_traits(const void *code, uint32_t *traits)
 {
 	bool sees_frees = atomic_load_explicit(&ml_tree_epoch, memory_order_relaxed) != 0;
 	uint64_t fingerprint = sees_frees ? 1 : ml_code_fingerprint(&ml_process.abi, code);
 	uint32_t id = find_code(code, fingerprint), bit = ml_tree_code_bit(code);
 
-	if (id != UINT32_MAX)
+	if (is_new(id)) {
+		ml_lock_take(&ml_process.lock);
+		__atomic_fetch_or(&ml_tree_code_bits[bit / 64], (uint64_t)1 << bit % 64, __ATOMIC_RELAXED);
+		id = find_code(code, fingerprint);
+		if (is_new(id))
+			id = describe(code, fingerprint);
+		ml_lock_drop(&ml_process.lock);
+	}
+	if (__builtin_expect(id == UINT32_MAX, 0)) {
+		*traits = 0;
 		return id;
-	ml_lock_take(&ml_process.lock);
-	__atomic_fetch_or(&ml_tree_code_bits[bit / 64], (uint64_t)1 << bit % 64, __ATOMIC_RELAXED);
-	id = find_code(code, fingerprint);
-	if (id == UINT32_MAX)
-		id = describe(code, fingerprint);
-	ml_lock_drop(&ml_process.lock);
-	return id;
+	}
+	*traits = id >> SEEN_TRAITS_BIT & (ML_CODE_USERS | ML_CODE_GENERATOR);
+	return SEEN_ID(id);
 }
 
 void ml_tree_sees_frees(void)

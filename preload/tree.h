@@ -17,8 +17,20 @@
    memory. */
 uint32_t ml_tree_node(uint32_t parent, uint32_t subject, uint64_t place);
 
-/* The id of a code object, which is described at first sight. UINT32_MAX: it can't be read. */
-uint32_t ml_tree_code(const void *code);
+/* What the recorder wants to know of a code object: a function in the scope that is set (nothing is, as long as the
+   scope is not known, which is until META is written), and of these, one that makes generators or coroutines. */
+#define ML_CODE_USERS 1u
+#define ML_CODE_GENERATOR 2u
+
+/* The id of a code object, which is described at first sight. UINT32_MAX: it can't be read. *traits: ML_CODE_*. */
+uint32_t ml_tree_code_traits(const void *code, uint32_t *traits);
+
+static inline uint32_t ml_tree_code(const void *code)
+{
+	uint32_t traits;
+
+	return ml_tree_code_traits(code, &traits);
+}
 
 /*
  * Before CPython 3.12 nothing in a code object tells it from a later one at its address, so that what it says must be

@@ -383,6 +383,11 @@ enum ml_other {
 	ML_OTHER_FINALIZE = 1, /* the interpreter has begun to finalize */
 	ML_OTHER_LOW = 2,      /* one byte: the low four bits of the next ADDR */
 	ML_OTHER_OURS = 3,     /* the block at the last ADDR (low bits 0) was allocated for the recorder's sake */
+	/* zigzag of (address >> 4) minus that of the last GENERATOR in the piece, or 0: the generator, coroutine or
+	   asynchronous generator whose frame is, from here on, the outermost one of a generator's in the thread's
+	   stacks that runs a function in the scope that was set when recording. Where there is none on a stack the
+	   last one may go on later. */
+	ML_OTHER_GENERATOR = 4,
 };
 
 #define ML_OTHER_LENGTHS 3u

@@ -109,6 +109,19 @@ static int get_word(struct ml_cursor *c, uint32_t *word)
 	return 1;
 }
 
+/* Within the bytes that follow. */
+static int get_generator(struct ml_cursor *c, uint64_t bytes, struct ml_event *e)
+{
+	struct ml_cursor field = {.at = c->at, .end = c->at + bytes};
+	uint64_t delta;
+
+	if (!get_zigzag(&field, &delta) || (c->coder.generator + delta) >> 60)
+		return 0;
+	c->coder.generator += delta;
+	e->address = c->coder.generator << 4;
+	return 1;
+}
+
 /* What follows of an OTHER that this reader may not know. */
 static int get_other(struct ml_cursor *c, uint8_t head, struct ml_event *e)
 {
@@ -118,6 +131,8 @@ static int get_other(struct ml_cursor *c, uint8_t head, struct ml_event *e)
 	if (ML_REC_OTHER(head) < ML_OTHER_LENGTHS)
 		return e->other == ML_OTHER_FINALIZE;
 	if (!get_varint(c, &bytes) || bytes > (uint64_t)(c->end - c->at))
+		return 0;
+	if (e->other == ML_OTHER_GENERATOR && !get_generator(c, bytes, e))
 		return 0;
 	c->at += bytes;
 	if (e->other == ML_OTHER_OURS)

@@ -21,7 +21,7 @@ struct ml_event {
 	bool released;               /* ARENA */
 	uint32_t node;
 	uint32_t tid; /* BASE */
-	uint64_t address; /* OTHER too: of OURS */
+	uint64_t address; /* OTHER too: of OURS and GENERATOR */
 	uint64_t bytes; /* size of the block or the range */
 	uint32_t prot;
 	uint32_t flags;

@@ -53,6 +53,8 @@ static void add_other(struct line *l, const struct ml_event *e)
 {
 	if (e->other == ML_OTHER_OURS)
 		add(l, " ours at %#" PRIx64, e->address);
+	else if (e->other == ML_OTHER_GENERATOR)
+		add(l, " generator at %#" PRIx64, e->address);
 	else
 		add(l, " %s", e->other == ML_OTHER_FINALIZE ? "finalize" : "?");
 }

@@ -17,6 +17,7 @@ struct ml_tables {
 /* What the next record of a piece is coded against. All zero at the start of a piece, the tables too. */
 struct ml_coder {
 	uint64_t address; /* shifted right by four */
+	uint64_t generator; /* the same */
 	uint32_t node;
 	struct ml_tables *tables; /* NULL: a writer makes this piece without them */
 };
@@ -205,6 +206,18 @@ static inline uint8_t *ml_put_ours(uint8_t *at)
 	*at++ = (uint8_t)(ML_RECORD_OTHER | ML_OTHER_OURS << 4);
 	*at++ = 0;
 	return at;
+}
+
+static inline uint8_t *ml_put_generator(uint8_t *at, struct ml_coder *c, uint64_t address)
+{
+	uint8_t field[10];
+	uint8_t *end = ml_put_zigzag(field, (int64_t)((address >> 4) - c->generator));
+
+	c->generator = address >> 4;
+	*at++ = (uint8_t)(ML_RECORD_OTHER | ML_OTHER_GENERATOR << 4);
+	*at++ = (uint8_t)(end - field);
+	__builtin_memcpy(at, field, (unsigned long)(end - field));
+	return at + (end - field);
 }
 
 /* Checksum of a piece's events: four interleaved multiplicative hashes over 8-byte words (the tail padded with zeros),

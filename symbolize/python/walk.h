@@ -194,6 +194,21 @@ static inline bool ml_code_is_init_shim(const struct ml_abi *abi, const void *co
 	       ml_load_word(code, at->code_file) == ml_load_word(code, at->code_name);
 }
 
+/* frame_owner of a frame that lies in its generator (FRAME_OWNED_BY_GENERATOR, 3.11 to 3.15). */
+#define ML_GENERATOR_OWNER 1
+
+/* The generator, coroutine or asynchronous generator whose frame it is, or NULL. Of a frame that is on the stack. */
+static inline const void *ml_frame_generator(const struct ml_abi *abi, const void *frame)
+{
+	const struct ml_offsets *at = &abi->is.at;
+
+	if (at->frame_generator)
+		return (const void *)ml_load_word(frame, at->frame_generator);
+	return *((const uint8_t *)frame + at->frame_owner) == ML_GENERATOR_OWNER
+		       ? (const char *)frame - at->generator_frame
+		       : NULL;
+}
+
 static inline enum ml_frame_kind ml_frame_kind(const struct ml_abi *abi, const void *frame, const void *code)
 {
 	if (abi->is.shim_owner && *((const uint8_t *)frame + abi->is.at.frame_owner) >= abi->is.shim_owner)

@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 
 #include "preload/file.h"
+#include "preload/identity.h"
 #include "preload/process.h"
 #include "preload/stack.h"
 #include "preload/tree.h"
@@ -39,7 +40,7 @@ static uint32_t any(uint32_t below)
 
 static void start(unsigned how)
 {
-	session_start("MEMLINE_MAX_NODES=16M", NULL);
+	session_start("MEMLINE_MAX_NODES=16M", "MEMLINE_SCOPE=/app/*", NULL);
 	frames_start(how & ~FREES);
 	if (how & FREES)
 		ml_tree_sees_frees();
@@ -216,6 +217,84 @@ START_TEST(matches_a_walk_from_nothing)
 	}
 	ck_assert_uint_eq(ml_file_header()->counter[ML_COUNTER_BAD_STACKS], 0);
 	ck_assert_uint_eq(ml_file_header()->counter[ML_COUNTER_DEEP_STACKS], 0);
+}
+END_TEST
+
+#define FUNCTION 1u      /* co_flags */
+#define COROUTINE 0x81u
+
+/* What the chain should know of the user's code, whose code objects have numbers below USERS. */
+#define USERS 20
+
+struct users {
+	uint32_t ways, generators; /* as struct ml_stack has them */
+	uint32_t entered[256];     /* the ways by depth, each with its code: it is another one where either differs */
+	uint32_t n;
+};
+
+static bool runs_users_code(uint32_t index)
+{
+	while (index && frames[index]->owner == FRAME_OWNER_SHIM)
+		index--;
+	return frames[index]->owner != FRAME_OWNER_SHIM && code_of(frames[index])->flags & FUNCTION &&
+	       code_of(frames[index])->first_line <= USERS;
+}
+
+static struct users find_users(void)
+{
+	struct users u = {0};
+
+	for (uint32_t i = 0; i < depth; i++) {
+		if (frames[i]->owner == FRAME_OWNER_SHIM || !runs_users_code(i))
+			continue;
+		if (!i || !runs_users_code(i - 1)) {
+			u.ways = i + 1;
+			u.entered[u.n++] = i << 8 | (uint32_t)code_of(frames[i])->first_line;
+		}
+		if (!u.generators && frames[i]->owner == 1)
+			u.generators = i + 1;
+	}
+	return u;
+}
+
+/* Where the user's code is entered and left the ring is told, and which generator runs. */
+START_TEST(follows_the_users_code)
+{
+	struct users before = {0}, now;
+	uint32_t left = 7, crossed = 0;
+	bool changed;
+
+	start(hows[_i]);
+	for (unsigned i = 0; i < CODES; i++) {
+		codes[i]->file = i < USERS ? codes[0]->file : frames_code("/lib/b.py", "g", 1)->file;
+		codes[i]->flags = i < GENERATORS ? COROUTINE : i % 4 ? FUNCTION : 0;
+	}
+	push_many(1);
+	ck_assert(session_alloc(0x1000, 1)); /* now it is known what is in scope */
+	ck_assert(ml_identity_knows_scope());
+	pop(1);
+	stack.attend = &left;
+	for (unsigned long i = 0; i < 100000; i++) {
+		change(200);
+		check(i);
+		now = find_users();
+		if (stack.ways != now.ways || stack.generators != now.generators ||
+		    (now.generators && stack.generator != frames[now.generators - 1]))
+			ck_abort_msg("step %lu: ways %u, generators %u, wanted %u and %u", i, stack.ways,
+				     stack.generators, now.ways, now.generators);
+		changed = now.n != before.n || memcmp(now.entered, before.entered, now.n * sizeof *now.entered) ||
+			  (now.generators && stack.generator != stack.told);
+		if (changed && !stack.crossed)
+			ck_abort_msg("step %lu: it has not been told", i);
+		ck_assert_uint_eq(left, stack.crossed ? 1 : 7);
+		crossed += stack.crossed;
+		stack.crossed = false;
+		stack.told = now.generators ? stack.generator : stack.told;
+		left = 7;
+		before = now;
+	}
+	ck_assert_uint_gt(crossed, 1000);
+	ck_assert_uint_lt(crossed, 60000);
 }
 END_TEST
 
@@ -464,6 +543,7 @@ int main(void)
 	tcase_add_checked_fixture(c, session_begin, session_end);
 	tcase_set_timeout(c, 120);
 	tcase_add_loop_test(c, matches_a_walk_from_nothing, 0, HOWS);
+	tcase_add_loop_test(c, follows_the_users_code, 0, HOWS);
 	tcase_add_loop_test(c, matches_on_deep_stacks, 0, HOWS);
 	tcase_add_test(c, trusts_far_callers_for_a_while);
 	tcase_add_test(c, folds_what_is_deeper_than_4096);

@@ -30,7 +30,7 @@
 #define FINALIZING _finalizing
 #endif
 
-#include "symbolize/python/abi.h"
+#include "symbolize/python/walk.h"
 
 static int differences;
 static int print;
@@ -62,6 +62,7 @@ static void check_frames(const struct ml_python *row)
 	check("frame_previous", at->frame_previous, offsetof(FRAME, f_back));
 	check("frame_instr", at->frame_instr, offsetof(FRAME, f_lasti));
 	check("frame_trace_lines", at->frame_trace_lines, offsetof(FRAME, f_trace_lines));
+	check("frame_generator", at->frame_generator, offsetof(FRAME, f_gen));
 	check("instr_unit", row->instr_unit, PY_VERSION_HEX < 0x030a0000 ? 1 : 2);
 #else
 	check("frame_previous", at->frame_previous, offsetof(FRAME, previous));
@@ -71,6 +72,7 @@ static void check_frames(const struct ml_python *row)
 	check("datastack_top", at->thread_chunk + sizeof(void *), offsetof(PyThreadState, datastack_top));
 	check("generator_frame", at->generator_frame, offsetof(PyGenObject, gi_iframe));
 	check("generator_state", at->generator_state, offsetof(PyGenObject, gi_frame_state));
+	check("generator_owner", ML_GENERATOR_OWNER, FRAME_OWNED_BY_GENERATOR);
 	check("generator_running", (uint64_t)row->generator_running, FRAME_EXECUTING);
 #endif
 #if PY_VERSION_HEX >= 0x030b0000 && PY_VERSION_HEX < 0x030d0000

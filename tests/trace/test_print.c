@@ -39,6 +39,8 @@ START_TEST(test_lines)
 		{{.record = ML_RECORD_BASE, .turn = 1, .ns = 2, .tid = 3}, "base turn 1 at 2 ns, thread 3"},
 		{{.record = ML_RECORD_OTHER, .other = ML_OTHER_FINALIZE}, "other finalize"},
 		{{.record = ML_RECORD_OTHER, .other = ML_OTHER_OURS, .address = 0x1000}, "other ours at 0x1000"},
+		{{.record = ML_RECORD_OTHER, .other = ML_OTHER_GENERATOR, .address = 0x1000},
+		 "other generator at 0x1000"},
 	};
 	char line[ML_PRINT_MAX];
 
