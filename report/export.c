@@ -19,21 +19,6 @@ static const struct ml_export_format *const formats[] = {
 /* What `report --json` writes; the other formats are in the list. */
 #define JSON "json"
 
-bool *ml_export_takes(const struct ml_export *e, const struct ml_reading *r)
-{
-	const struct ml_stacks *s = &r->stacks;
-	bool *frames = ml_memory_get(s->frames_n, sizeof(*frames)), *stacks = ml_memory_get(s->n, sizeof(*stacks));
-	uint32_t i, k;
-
-	for (i = 0; i < s->frames_n; i++)
-		for (k = 0; k < s->frames[i].calls_n; k++)
-			frames[i] |= ml_options_takes(e->options, s->calls[s->frames[i].first_call + k].function);
-	for (i = 1; i < s->n; i++)
-		stacks[i] = stacks[s->items[i].parent] || frames[s->items[i].frame];
-	free(frames);
-	return stacks;
-}
-
 char *ml_export_process(const struct ml_reading *r)
 {
 	char *command = ml_process_command(r->trace), *text;

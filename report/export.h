@@ -30,9 +30,6 @@ extern const struct ml_export_format ml_export_speedscope;
 extern const struct ml_export_format ml_export_pprof;
 extern const struct ml_export_format ml_export_csv;
 
-/* For each stack, whether it is asked for: a function on it is. The caller frees it. */
-bool *ml_export_takes(const struct ml_export *e, const struct ml_reading *r);
-
 /* "pid 12, python app.py", what a process is called. The caller frees it. */
 char *ml_export_process(const struct ml_reading *r);
 

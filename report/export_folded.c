@@ -34,7 +34,7 @@ static void add(struct ml_export *e, const struct ml_reading *r)
 	const struct ml_stacks *s = &r->stacks;
 	uint32_t *path = ml_memory_get(s->depth, sizeof(*path)), i, k;
 	char *process = ml_export_process(r);
-	bool *takes = ml_export_takes(e, r);
+	bool *takes = ml_reading_takes(r, e->options);
 
 	for (i = 1; i < s->n; i++) {
 		int64_t value = ml_metric_value(&s->items[i].amount, e->metric);

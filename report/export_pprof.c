@@ -204,7 +204,7 @@ static void write_samples(struct ml_export *e, const struct ml_reading *r)
 	const struct ml_stacks *stacks = &r->stacks;
 	uint32_t *path = ml_memory_get(stacks->depth, sizeof(*path)), i;
 	Memline__Label label = MEMLINE__LABEL__INIT;
-	bool *takes = ml_export_takes(e, r);
+	bool *takes = ml_reading_takes(r, e->options);
 	struct state *s = e->state;
 	char pid[32];
 

@@ -124,7 +124,7 @@ static void add(struct ml_export *e, const struct ml_reading *r)
 {
 	char *process = ml_export_process(r), *name;
 	uint32_t *first = add_frames(e->state, &r->stacks);
-	bool *takes = ml_export_takes(e, r), negative = has_negative(e, &r->stacks, takes);
+	bool *takes = ml_reading_takes(r, e->options), negative = has_negative(e, &r->stacks, takes);
 
 	name = ml_memory_print("%s: %s", process, negative ? "grew" : ml_metric_name(e->metric));
 	add_profile(e, r, takes, first, 1, name);

@@ -166,6 +166,24 @@ void ml_listing_print_stack(FILE *out, const struct ml_listing *l, const struct 
 			holder->stacks_n > 2 ? "s" : "");
 }
 
+void ml_listing_print_calls(FILE *out, const struct ml_listing *l, const struct ml_reading *r, uint32_t stack,
+			    int column)
+{
+	struct walk w = {.r = r, .stack = stack};
+	size_t calls = l->options.all ? SIZE_MAX : DEFAULT_CALLS, n = 0;
+
+	while (next_call(&w)) {
+		if (n++ >= calls)
+			continue;
+		if (n > 1)
+			fprintf(out, "%*s", column, "");
+		print_place(out, w.at->function, w.at->file, w.at->line, w.module);
+		fputc('\n', out);
+	}
+	if (n > calls)
+		fprintf(out, "%*s... and %zu more\n", column, "", n - calls);
+}
+
 static void print_row(FILE *out, const struct ml_listing *l, const struct ml_reading *r, const struct ml_holder *holder)
 {
 	char held[ML_TABLE_SIZE_BYTES], inclusive[ML_TABLE_SIZE_BYTES] = "";
@@ -220,23 +238,30 @@ static void set_place(json_t *o, const char *function, const char *file, int lin
 	json_object_set_new(o, "module", ml_json_text(module));
 }
 
+json_t *ml_listing_json_calls(const struct ml_reading *r, uint32_t stack)
+{
+	struct walk w = {.r = r, .stack = stack};
+	json_t *calls = json_array(), *call;
+
+	while (next_call(&w)) {
+		call = json_object();
+		set_place(call, w.at->function, w.at->file, w.at->line, w.module);
+		json_array_append_new(calls, call);
+	}
+	return calls;
+}
+
 json_t *ml_listing_json_place(const struct ml_reading *r, const struct ml_holder *holder)
 {
-	struct walk w = {.r = r, .stack = holder->stack};
-	json_t *o = json_object(), *stack = json_array(), *call;
+	json_t *o = json_object();
 
 	if (holder->line)
 		set_place(o, holder->function->name, holder->function->file, holder->line->line, NULL);
 	else
 		set_place(o, holder->call->function, holder->call->file, holder->call->line, holder->module);
 	json_object_set_new(o, "in_scope", json_boolean(holder->line != NULL));
-	while (next_call(&w)) {
-		call = json_object();
-		set_place(call, w.at->function, w.at->file, w.at->line, w.module);
-		json_array_append_new(stack, call);
-	}
 	json_object_set_new(o, "stacks", json_integer(holder->stacks_n));
-	json_object_set_new(o, "stack", stack);
+	json_object_set_new(o, "stack", ml_listing_json_calls(r, holder->stack));
 	return o;
 }
 

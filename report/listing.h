@@ -39,6 +39,13 @@ void ml_listing_print(FILE *out, const struct ml_listing *l, const struct ml_rea
 void ml_listing_print_stack(FILE *out, const struct ml_listing *l, const struct ml_reading *r,
 			    const struct ml_holder *holder);
 
+/* A line for each call of a stack, innermost first; what is not the first begins at that column. */
+void ml_listing_print_calls(FILE *out, const struct ml_listing *l, const struct ml_reading *r, uint32_t stack,
+			    int column);
+
+/* An array of them. */
+json_t *ml_listing_json_calls(const struct ml_reading *r, uint32_t stack);
+
 /* "function (file:line)" of a holder. */
 void ml_listing_print_place(FILE *out, const struct ml_holder *holder);
 

@@ -22,6 +22,7 @@ static const struct command {
 	{"leaks", ml_command_leaks, "what is live at the end, by the lines that allocated it"},
 	{"peak", ml_command_peak, "who held the memory at the high-water mark, or at another moment"},
 	{"summary", ml_command_summary, "totals, the process tree, the largest lines, what was dropped"},
+	{"diff", ml_command_diff, "what changed between two traces, line by line or stack by stack"},
 	{"export", ml_command_export, "for flame graphs, speedscope, go tool pprof, spreadsheets"},
 	{"list", ml_command_list, "the traces that are there, newest first"},
 	{"clean", ml_command_clean, "remove old traces"},

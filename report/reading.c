@@ -173,20 +173,43 @@ static const char *command_text(const struct ml_trace *t)
 	return NULL;
 }
 
-static void open_source(struct ml_reading *r, struct ml_source *s, const char *file)
+static void open_source(const struct ml_reading *r, struct ml_source *s, const char *file)
 {
 	const char *text;
 
-	*s = (struct ml_source){0};
-	if (file[0] == '<') {
-		text = strcmp(file, "<string>") || r->traces_n > 1 ? NULL : command_text(r->trace);
-		if (text)
-			ml_source_set(s, text);
+	if (file[0] != '<') {
+		ml_source_open(s, file);
 		return;
 	}
-	if (ml_source_open(s, file))
+	text = strcmp(file, "<string>") || r->traces_n > 1 ? NULL : command_text(r->trace);
+	if (text)
+		ml_source_set(s, text);
+}
+
+const struct ml_source *ml_reading_source(struct ml_reading *r, const char *file)
+{
+	uint32_t n = r->files.n, number = ml_texts_number(&r->files, file);
+
+	if (number < n)
+		return r->sources[number];
+	r->sources = ml_memory_grow(r->sources, n, sizeof(*r->sources));
+	r->sources[n] = ml_memory_get(1, sizeof(**r->sources));
+	open_source(r, r->sources[n], file);
+	return r->sources[n];
+}
+
+bool ml_reading_changed(const struct ml_reading *r, const struct ml_source *s)
+{
+	return s->modified_ns > 0 && (uint64_t)s->modified_ns > r->process.started_ns;
+}
+
+static void warn_of_source(struct ml_reading *r, const struct ml_source *s, const char *file)
+{
+	if (file[0] == '<')
+		return;
+	if (!s->text)
 		ml_warnings_add(&r->warnings, "source not found: %s", file);
-	else if (s->modified_ns > 0 && (uint64_t)s->modified_ns > r->process.started_ns)
+	else if (ml_reading_changed(r, s))
 		ml_warnings_add(&r->warnings, "source changed since the recording: %s", file);
 }
 
@@ -197,7 +220,7 @@ static int compare_files(const void *left, const void *right)
 	return strcmp((*a)->file, (*b)->file);
 }
 
-/* One source for all functions of a file. */
+/* Warnings come in the order of the files. */
 static void open_sources(struct ml_reading *r)
 {
 	struct ml_function **shown = ml_memory_get(r->sites.functions_n, sizeof(*shown));
@@ -207,11 +230,10 @@ static void open_sources(struct ml_reading *r)
 		if (!r->sites.functions[i].hidden)
 			shown[n++] = &r->sites.functions[i];
 	qsort(shown, n, sizeof(*shown), compare_files);
-	r->sources = ml_memory_get(n, sizeof(*r->sources));
 	for (i = 0; i < n; i++) {
+		shown[i]->source = ml_reading_source(r, shown[i]->file);
 		if (!i || strcmp(shown[i]->file, shown[i - 1]->file))
-			open_source(r, &r->sources[r->sources_n++], shown[i]->file);
-		shown[i]->source = &r->sources[r->sources_n - 1];
+			warn_of_source(r, shown[i]->source, shown[i]->file);
 	}
 	free(shown);
 }
@@ -240,11 +262,14 @@ void ml_reading_finish(struct ml_reading *r, const struct ml_options *options)
 
 void ml_reading_close(struct ml_reading *r)
 {
-	size_t i;
+	uint32_t i;
 
-	for (i = 0; i < r->sources_n; i++)
-		ml_source_close(&r->sources[i]);
+	for (i = 0; i < r->files.n; i++) {
+		ml_source_close(r->sources[i]);
+		free(r->sources[i]);
+	}
 	free(r->sources);
+	ml_texts_free(&r->files);
 	free(r->pids);
 	ml_stacks_free(&r->stacks);
 	ml_holds_free(&r->holds);
@@ -253,6 +278,21 @@ void ml_reading_close(struct ml_reading *r)
 	if (r->trace)
 		ml_load_close(r->trace);
 	*r = (struct ml_reading){0};
+}
+
+bool *ml_reading_takes(const struct ml_reading *r, const struct ml_options *options)
+{
+	const struct ml_stacks *s = &r->stacks;
+	bool *frames = ml_memory_get(s->frames_n, sizeof(*frames)), *stacks = ml_memory_get(s->n, sizeof(*stacks));
+	uint32_t i, k;
+
+	for (i = 0; i < s->frames_n; i++)
+		for (k = 0; k < s->frames[i].calls_n; k++)
+			frames[i] |= ml_options_takes(options, s->calls[s->frames[i].first_call + k].function);
+	for (i = 1; i < s->n; i++)
+		stacks[i] = stacks[s->items[i].parent] || frames[s->items[i].frame];
+	free(frames);
+	return stacks;
 }
 
 double ml_reading_seconds(const struct ml_reading *r)

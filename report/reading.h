@@ -29,8 +29,8 @@ struct ml_reading {
 	size_t traces_n; /* more than one: merged */
 	uint64_t *pids;  /* of their processes, each once */
 	size_t pids_n;
-	struct ml_source *sources; /* of the functions that aren't hidden */
-	size_t sources_n;
+	struct ml_texts files;      /* private, as the next: whose sources were asked for */
+	struct ml_source **sources; /* by number of the file */
 };
 
 /*
@@ -41,6 +41,15 @@ int ml_reading_add(struct ml_reading *r, const char *path, const struct ml_optio
 
 /* After the last one: sorts, hides what the options don't ask for, reads the sources of the rest. */
 void ml_reading_finish(struct ml_reading *r, const struct ml_options *options);
+
+/* The source of a file, which lives as long as the reading; without text where it can't be had. */
+const struct ml_source *ml_reading_source(struct ml_reading *r, const char *file);
+
+/* Is it another one than what ran? */
+bool ml_reading_changed(const struct ml_reading *r, const struct ml_source *s);
+
+/* By stack, whether it is asked for: such a function is on it. The caller frees it. */
+bool *ml_reading_takes(const struct ml_reading *r, const struct ml_options *options);
 
 void ml_reading_close(struct ml_reading *r);
 
