@@ -20,7 +20,8 @@ ML_CFLAGS := -std=c11 $(WARNINGS) -I. -I$(BUILD)/generated -MMD -MP -D_GNU_SOURC
 
 # The preloaded object: no library but libc, nothing exported but what it interposes. Not fortified, as compilers of
 # distributions may do unasked: those checks print and abort.
-INPROC_SRC := $(wildcard $(addprefix symbolize/,python/abi.c python/walk.c python/code.c native/modules.c))
+INPROC_SRC := $(wildcard $(addprefix symbolize/,python/abi.c python/walk.c python/code.c native/modules.c \
+	native/unwind.c))
 PRELOAD_SRC := $(wildcard preload/*.c) $(INPROC_SRC) trace/scope.c
 PRELOAD_CFLAGS := $(ML_CFLAGS) -fPIC -fvisibility=hidden -fno-builtin-malloc -fno-builtin-calloc -fno-builtin-realloc \
 	-fno-builtin-free -fno-stack-protector -fno-plt -U_FORTIFY_SOURCE

@@ -10,7 +10,8 @@ struct ml_options ml_options;
 /* One MEMLINE_ variable, and the function that takes its text into ml_options. */
 struct option {
 	const char *name;
-	const char *preset; /* "": the default isn't a text */
+	const char *preset;      /* "": the default isn't a text */
+	const char *preset_full; /* the default with MEMLINE_NATIVE=full, if it is another one */
 	bool (*take)(const char *text);
 	const char *text;    /* in force */
 	const char *refused; /* a text that was not taken, or NULL */
@@ -56,6 +57,8 @@ static bool take_native(const char *text)
 		ml_options.native = ML_NATIVE_OFF;
 	else if (!strcmp(text, "caller"))
 		ml_options.native = ML_NATIVE_CALLER;
+	else if (!strcmp(text, "full"))
+		ml_options.native = ML_NATIVE_FULL;
 	else
 		return false;
 	return true;
@@ -125,17 +128,18 @@ static bool take_log(const char *text)
 	return !strcmp(text, "off");
 }
 
+/* In the order in which they are read: NATIVE says what others default to. */
 static struct option options[] = {
-	{"OBJECTS", "on", take_objects, NULL, NULL},
-	{"NATIVE", "caller", take_native, NULL, NULL},
-	{"SAMPLE", "0", take_sample, NULL, NULL},
-	{"SCOPE", "auto", take_scope, NULL, NULL},
-	{"OCCURRENCES", "auto", take_occurrences, NULL, NULL},
-	{"LOG", "off", take_log, NULL, NULL},
-	{"MAX_BYTES", "4G", take_max_bytes, NULL, NULL},
-	{"KEEP_FREE", "auto", take_keep_free, NULL, NULL},
-	{"MAX_NODES", "1M", take_max_nodes, NULL, NULL},
-	{"DIR", "", take_directory, NULL, NULL},
+	{"OBJECTS", "on", NULL, take_objects, NULL, NULL},
+	{"NATIVE", "caller", NULL, take_native, NULL, NULL},
+	{"SAMPLE", "0", NULL, take_sample, NULL, NULL},
+	{"SCOPE", "auto", NULL, take_scope, NULL, NULL},
+	{"OCCURRENCES", "auto", NULL, take_occurrences, NULL, NULL},
+	{"LOG", "off", NULL, take_log, NULL, NULL},
+	{"MAX_BYTES", "4G", NULL, take_max_bytes, NULL, NULL},
+	{"KEEP_FREE", "auto", NULL, take_keep_free, NULL, NULL},
+	{"MAX_NODES", "1M", "4M", take_max_nodes, NULL, NULL},
+	{"DIR", "", NULL, take_directory, NULL, NULL},
 };
 
 #define OPTIONS (sizeof options / sizeof *options)
@@ -167,14 +171,15 @@ static char values[OPTIONS][VALUE_MAX];
 static void read_option(struct option *o, char *copy, char **environment)
 {
 	char full_name[32];
-	const char *value;
+	const char *value, *preset;
 	struct ml_text name, text;
 
 	ml_text_init(&name, full_name, sizeof full_name);
 	ml_text_add(&name, "MEMLINE_");
 	ml_text_add(&name, o->name);
 	value = variable(environment, full_name);
-	o->text = o->preset;
+	preset = o->preset_full && ml_options.native == ML_NATIVE_FULL ? o->preset_full : o->preset;
+	o->text = preset;
 	o->refused = NULL;
 	if (value) {
 		ml_text_init(&text, copy, VALUE_MAX);
@@ -185,8 +190,8 @@ static void read_option(struct option *o, char *copy, char **environment)
 		}
 		o->refused = copy;
 	}
-	if (o->preset[0])
-		o->take(o->preset);
+	if (preset[0])
+		o->take(preset);
 	else
 		default_directory();
 }

@@ -13,6 +13,7 @@
 enum ml_native {
 	ML_NATIVE_OFF,
 	ML_NATIVE_CALLER, /* one native frame: who called the allocator */
+	ML_NATIVE_FULL,   /* of what is allocated all native frames, with those of Python where they belong */
 };
 
 struct ml_options {

@@ -39,45 +39,52 @@ static void may_get_state(void)
 		ml_walk_may_get_state(&t->ring->stack.walker);
 }
 
-static void *hook_malloc(void *context, size_t size)
+/* The hooks of what allocates are there twice: caller is NULL but with MEMLINE_NATIVE=full. */
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
+static ALWAYS_INLINE void allocated(struct ml_thread *t, const struct slot *s, const void *block, size_t size,
+				    const void *caller)
 {
-	const struct slot *s = context;
+	if (block && caller)
+		ml_record_alloc(t, s->domain, block, size, caller);
+	else if (block)
+		ml_record_object_alloc(t, s->domain, block, size);
+}
+
+static ALWAYS_INLINE void *call_malloc(const struct slot *s, size_t size, const void *caller)
+{
 	struct ml_thread *t = ml_enter(NULL);
 	void *block = s->previous.malloc(s->previous.context, size);
 
 	if (t) {
-		if (block)
-			ml_record_object_alloc(t, s->domain, block, size);
+		allocated(t, s, block, size, caller);
 		ml_leave(t);
 	}
 	return block;
 }
 
-static void *hook_calloc(void *context, size_t count, size_t size)
+static ALWAYS_INLINE void *call_calloc(const struct slot *s, size_t count, size_t size, const void *caller)
 {
-	const struct slot *s = context;
 	struct ml_thread *t = ml_enter(NULL);
 	void *block = s->previous.calloc(s->previous.context, count, size);
 
 	if (s->domain == ML_DOMAIN_RAW)
 		may_get_state();
 	if (t) {
-		if (block)
-			ml_record_object_alloc(t, s->domain, block, count * size);
+		allocated(t, s, block, count * size, caller);
 		ml_leave(t);
 	}
 	return block;
 }
 
 /* PyMem_Realloc() never frees: a size of 0 is taken as 1. */
-static void *hook_realloc(void *context, void *old, size_t size)
+static ALWAYS_INLINE void *call_realloc(const struct slot *s, void *old, size_t size, const void *caller)
 {
-	const struct slot *s = context;
 	struct ml_thread *t = ml_enter(NULL);
 	void *block;
 
 	if (t && old) {
-		ml_record_realloc_begin(t, s->domain, old, NULL);
+		ml_record_realloc_begin(t, s->domain, old, caller);
 		t->freeing = old;
 		t->reallocating = 1;
 	}
@@ -87,11 +94,41 @@ static void *hook_realloc(void *context, void *old, size_t size)
 		t->reallocating = 0;
 		if (old)
 			ml_record_realloc_end(t, block ? ML_OUTCOME_DONE : ML_OUTCOME_FAILED, block, size);
-		else if (block)
-			ml_record_object_alloc(t, s->domain, block, size);
+		else
+			allocated(t, s, block, size, caller);
 		ml_leave(t);
 	}
 	return block;
+}
+
+static void *hook_malloc(void *context, size_t size)
+{
+	return call_malloc(context, size, NULL);
+}
+
+static void *hook_calloc(void *context, size_t count, size_t size)
+{
+	return call_calloc(context, count, size, NULL);
+}
+
+static void *hook_realloc(void *context, void *old, size_t size)
+{
+	return call_realloc(context, old, size, NULL);
+}
+
+static void *full_malloc(void *context, size_t size)
+{
+	return call_malloc(context, size, __builtin_return_address(0));
+}
+
+static void *full_calloc(void *context, size_t count, size_t size)
+{
+	return call_calloc(context, count, size, __builtin_return_address(0));
+}
+
+static void *full_realloc(void *context, void *old, size_t size)
+{
+	return call_realloc(context, old, size, __builtin_return_address(0));
 }
 
 static void hook_free(void *context, void *block)
@@ -154,6 +191,11 @@ static void hook_arena_free(void *context, void *arena, size_t size)
 		ml_leave(t);
 }
 
+static bool is_ours(const struct ml_py_allocator *a)
+{
+	return a->malloc == hook_malloc || a->malloc == full_malloc;
+}
+
 /*
  * Whether an allocator of CPython's own is tracemalloc's on top of ours: its context is then a copy of our hook
  * (Modules/_tracemalloc.c, since 3.13 Python/tracemalloc.c). We stay below it: above, our guard would hide what it
@@ -164,7 +206,7 @@ static bool stands_on_ours(const struct ml_py_allocator *a)
 	uintptr_t context = (uintptr_t)a->context;
 
 	return context >= ml_process.python_start && context + sizeof *a <= ml_process.python_end && !(context & 7) &&
-	       ((const struct ml_py_allocator *)context)->malloc == hook_malloc;
+	       is_ours((const struct ml_py_allocator *)context);
 }
 
 static void install(enum ml_domain domain)
@@ -173,10 +215,12 @@ static void install(enum ml_domain domain)
 	struct slot *s = &slots[d][installed[d]];
 	struct ml_py_allocator hook = {s, hook_malloc, hook_calloc, hook_realloc, hook_free};
 
+	if (ml_options.native == ML_NATIVE_FULL)
+		hook = (struct ml_py_allocator){s, full_malloc, full_calloc, full_realloc, hook_free};
 	if (installed[d] == INSTALLS)
 		return;
 	ml_process.abi.get_allocator((int)d, &s->previous);
-	if (s->previous.malloc == hook_malloc || stands_on_ours(&s->previous))
+	if (is_ours(&s->previous) || stands_on_ours(&s->previous))
 		return;
 	s->domain = domain;
 	s->has_code = domain == ML_DOMAIN_OBJ && !ml_process.abi.is.at.code_version;

@@ -1,5 +1,6 @@
 #include "preload/record.h"
 
+#include "preload/merged.h"
 #include "preload/options.h"
 #include "preload/process.h"
 #include "preload/ring.h"
@@ -72,15 +73,36 @@ static inline void commit(struct ml_thread *t, struct ml_ring *r, uint8_t *at)
 	t->busy = ML_IN_CALL;
 }
 
+/* With MEMLINE_NATIVE other than caller: what an event of a C hook, or of a hook that tells its caller, is recorded
+   under. */
+static __attribute__((noinline)) uint32_t unusual_stack(struct ml_ring *r, uint32_t python, enum ml_domain domain,
+							const void *caller, bool allocates)
+{
+	uint32_t node;
+
+	if (ml_options.native == ML_NATIVE_OFF)
+		return python;
+	if (!allocates)
+		return ml_stack_caller(&r->stack, python, caller);
+	node = ml_merged_node(&r->stack, python, caller);
+	return domain == ML_DOMAIN_C ? node : ml_stack_mark(&r->stack, node, ML_MARK_OBJECTS);
+}
+
 /* The stack of the event: the Python node, and in *node what it is recorded under. */
-static inline uint32_t stack(struct ml_thread *t, struct ml_ring *r, const void *caller, uint32_t *node)
+static inline uint32_t stack(struct ml_thread *t, struct ml_ring *r, enum ml_domain domain, const void *caller,
+			     bool allocates, uint32_t *node)
 {
 	uint32_t python = 0;
 
 	t->busy = ML_IN_RECORD;
 	if (__builtin_expect(atomic_load_explicit(&ml_process.walks, memory_order_relaxed), 1) || ml_process_may_walk())
 		python = ml_stack_python(&r->stack);
-	*node = caller && ml_options.native == ML_NATIVE_CALLER ? ml_stack_caller(&r->stack, python, caller) : python;
+	if (!caller)
+		*node = python;
+	else if (__builtin_expect(ml_options.native == ML_NATIVE_CALLER, 1))
+		*node = ml_stack_caller(&r->stack, python, caller);
+	else
+		*node = unusual_stack(r, python, domain, caller, allocates);
 	return python;
 }
 
@@ -93,7 +115,7 @@ static inline __attribute__((always_inline)) void record_alloc(struct ml_thread 
 							       const void *block, uint64_t bytes, const void *caller)
 {
 	struct ml_ring *r = t->ring;
-	uint32_t node, python = stack(t, r, caller, &node);
+	uint32_t node, python = stack(t, r, domain, caller, true, &node);
 	uint8_t *at = begin_record(t, r, python);
 
 	if (at)
@@ -115,7 +137,7 @@ static inline __attribute__((always_inline)) void
 record_free(struct ml_thread *t, enum ml_record code, enum ml_domain domain, const void *block, const void *caller)
 {
 	struct ml_ring *r = t->ring;
-	uint32_t node, python = stack(t, r, caller, &node);
+	uint32_t node, python = stack(t, r, domain, caller, code != ML_RECORD_FREE, &node);
 	uint8_t *at = begin_record(t, r, python);
 
 	if (at)
@@ -189,7 +211,7 @@ void ml_record_map(struct ml_thread *t, int brk, const void *start, uint64_t byt
 		   const void *caller)
 {
 	struct ml_ring *r = t->ring;
-	uint32_t node, python = stack(t, r, caller, &node);
+	uint32_t node, python = stack(t, r, ML_DOMAIN_C, caller, true, &node);
 	uint8_t *at = begin_record(t, r, python);
 
 	if (at) {
@@ -203,7 +225,7 @@ void ml_record_map(struct ml_thread *t, int brk, const void *start, uint64_t byt
 void ml_record_unmap_begin(struct ml_thread *t, int brk, const void *start, uint64_t bytes, const void *caller)
 {
 	struct ml_ring *r = t->ring;
-	uint32_t node, python = stack(t, r, caller, &node);
+	uint32_t node, python = stack(t, r, ML_DOMAIN_C, caller, false, &node);
 	uint8_t *at = begin_record(t, r, python);
 
 	if (at)
@@ -225,7 +247,7 @@ void ml_record_unmap_end(struct ml_thread *t, enum ml_outcome outcome)
 void ml_record_remap_begin(struct ml_thread *t, const void *start, uint64_t bytes, int flags, const void *caller)
 {
 	struct ml_ring *r = t->ring;
-	uint32_t node, python = stack(t, r, caller, &node);
+	uint32_t node, python = stack(t, r, ML_DOMAIN_C, caller, true, &node);
 	uint8_t *at = begin_record(t, r, python);
 
 	if (at) {
@@ -248,7 +270,7 @@ void ml_record_remap_end(struct ml_thread *t, enum ml_outcome outcome, const voi
 void ml_record_protect(struct ml_thread *t, const void *start, uint64_t bytes, int prot, const void *caller)
 {
 	struct ml_ring *r = t->ring;
-	uint32_t node, python = stack(t, r, caller, &node);
+	uint32_t node, python = stack(t, r, ML_DOMAIN_C, caller, true, &node);
 	uint8_t *at = begin_record(t, r, python);
 
 	if (at) {

@@ -4,7 +4,8 @@
  * Order. A free, and the begin of a realloc, munmap or mremap, is recorded before the real call; an allocation and
  * every end after it. So the allocator's own locking orders the records of different threads on one address.
  *
- * caller: who called the C allocator; NULL: no native frame (the hooks of CPython's allocators).
+ * caller: who called the C allocator; NULL: no native frame (the hooks of CPython's allocators, but for those of
+ * MEMLINE_NATIVE=full).
  */
 #ifndef ML_PRELOAD_RECORD_H
 #define ML_PRELOAD_RECORD_H

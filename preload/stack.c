@@ -2,6 +2,8 @@
 
 #include <stdbool.h>
 
+#include "preload/merged.h"
+#include "preload/options.h"
 #include "preload/process.h"
 #include "preload/sys.h"
 #include "preload/tree.h"
@@ -560,10 +562,29 @@ uint32_t ml_stack_caller(struct ml_stack *s, uint32_t parent, const void *caller
 	return find_caller_node(s, r, parent, address);
 }
 
+uint32_t ml_stack_frame(const struct ml_stack *s, uint32_t index, uint32_t parent)
+{
+	return python_node(s, parent, &s->links[index], s->spots[index].instr);
+}
+
+uint32_t ml_stack_mark(const struct ml_stack *s, uint32_t parent, enum ml_mark mark)
+{
+	const uint32_t subject = ML_SUBJECT(ML_NODE_MARK, mark);
+	struct ml_recent *r = recent(s, parent, subject, 0);
+
+	if (!is_recent(r, parent, subject, 0))
+		*r = (struct ml_recent){0, parent, subject, ml_tree_node(parent, subject, 0), 0};
+	return r->node;
+}
+
 bool ml_stack_prepare(struct ml_stack *s)
 {
 	if (!s->recents)
 		s->recents = ml_sys_pages(ML_RECENTS * sizeof *s->recents);
+	if (s->merged)
+		ml_merged_reset(s->merged);
+	else if (ml_options.native == ML_NATIVE_FULL && !(s->merged = ml_merged_open()))
+		return false;
 	s->depth = 0;
 	s->blind = 0;
 	s->countdown = ML_STACK_WHOLE;
@@ -580,5 +601,7 @@ void ml_stack_forget(struct ml_stack *s)
 		ml_sys_munmap(s->spots, (uint64_t)s->room * (sizeof *s->spots + sizeof *s->links));
 	if (s->recents)
 		ml_sys_munmap(s->recents, ML_RECENTS * sizeof *s->recents);
+	if (s->merged)
+		ml_merged_close(s->merged);
 	*s = (struct ml_stack){.spots = NULL};
 }

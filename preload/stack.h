@@ -53,6 +53,7 @@ struct ml_stack {
 	uint32_t blind;     /* events that get their innermost frame only: the stack was too deep */
 	uint32_t modules_epoch;
 	struct ml_recent *recents; /* direct-mapped */
+	struct ml_merged *merged;  /* with MEMLINE_NATIVE=full */
 	struct ml_walker walker;
 	/* The user's code has been entered or left, which is told in front of the next record: see ml_ring_attend(). */
 	uint32_t ways;         /* links up to the innermost way into it, that included */
@@ -77,6 +78,12 @@ uint32_t ml_stack_python(struct ml_stack *s);
 
 /* parent with the native frame that called the allocator on top. */
 uint32_t ml_stack_caller(struct ml_stack *s, uint32_t parent, const void *caller);
+
+/* A frame of the chain on top of parent. It has to run code that is known: links[index].known. */
+uint32_t ml_stack_frame(const struct ml_stack *s, uint32_t index, uint32_t parent);
+
+/* A mark on top of parent. */
+uint32_t ml_stack_mark(const struct ml_stack *s, uint32_t parent, enum ml_mark mark);
 
 /* Makes a stack, all zero at first, ready for another thread. What was learnt stays, but not the chain. False: no
    memory. */

@@ -110,6 +110,13 @@ static void dump_frames(const struct ml_node *n, struct ml_objects *objects, FIL
 
 static void dump_nodes(const struct ml_trace *t, struct ml_objects *objects, FILE *out)
 {
+	static const char *const mark[] = {
+#define X(name, number, text) [number] = (text),
+		ML_MARK_LIST(X)
+#undef X
+	};
+	const uint32_t marks = sizeof(mark) / sizeof(mark[0]);
+
 	if (objects)
 		ml_objects_take(objects, t);
 	for (uint32_t i = 1; i < t->nodes_n; i++) {
@@ -127,11 +134,7 @@ static void dump_nodes(const struct ml_trace *t, struct ml_objects *objects, FIL
 			dump_frames(n, objects, out);
 			break;
 		case ML_NODE_MARK:
-			fprintf(out, " mark %s\n",
-				number == ML_MARK_DEEPER      ? "deeper"
-				: number == ML_MARK_TRUNCATED ? "truncated"
-				: number == ML_MARK_MEMLINE   ? "memline"
-							      : "?");
+			fprintf(out, " mark %s\n", number < marks && mark[number] ? mark[number] : "?");
 			break;
 		}
 	}

@@ -34,7 +34,7 @@ static const struct variable {
 } variables[] = {
 	{"dir", "MEMLINE_DIR", "DIR", "Where the traces go"},
 	{"objects", "MEMLINE_OBJECTS", "on|off", "Record Python's small objects too (on)"},
-	{"native", "MEMLINE_NATIVE", "off|caller", "Native frames to record (caller)"},
+	{"native", "MEMLINE_NATIVE", "off|caller|full", "Native frames to record (caller)"},
 	{"sample", "MEMLINE_SAMPLE", "0", "Record every allocation; this version takes no other value"},
 	{"occurrences", "MEMLINE_OCCURRENCES", "auto|off", "Either: this version does not count how often lines run"},
 	{"log", "MEMLINE_LOG", "off", "Write nothing to the program's stderr; no other value is taken"},

@@ -94,8 +94,14 @@ static uint32_t native_frame(struct adding *a, const struct ml_node *node)
 
 static uint32_t mark_frame(struct adding *a, const struct ml_node *node)
 {
+	static const char *const names[] = {
+#define X(name, number, text) [number] = "<" text ">",
+		ML_MARK_LIST(X)
+#undef X
+	};
 	uint32_t mark = ML_SUBJECT_NUMBER(node->subject);
-	const struct ml_call call = {.function = mark == ML_MARK_DEEPER ? "<deeper>" : "<truncated>"};
+	const bool known = mark < sizeof(names) / sizeof(names[0]) && names[mark];
+	const struct ml_call call = {.function = known ? names[mark] : "<unknown>"};
 
 	return intern_frame(a->stacks, &(struct ml_frame){.kind = ML_NODE_MARK}, mark, &call);
 }

@@ -21,8 +21,9 @@ may_include() {
 }
 
 may_include trace 'trace/[a-z_]+\.h'
-may_include symbolize '(trace/[a-z_]+|symbolize/(python|native)/[a-z_]+)\.h'
-may_include preload '(trace/[a-z_]+|preload/[a-z_]+|symbolize/(python/(abi|walk|code)|native/(modules|unwind)))\.h'
+may_include symbolize '(trace/[a-z_]+|symbolize/((python|native)/)?[a-z_]+)\.h'
+in_process='symbolize/(readable|python/(abi|walk|code)|native/(modules|unwind))'
+may_include preload "(trace/[a-z_]+|preload/[a-z_]+|$in_process)\.h"
 may_include report '(trace/[a-z_]+|report/[a-z_]+(\.pb-c)?|symbolize/(python/lines|native/(dwarf|cache)))\.h'
 
 # only_in EXPRESSION PATHS: system headers that match may be included under these paths alone.
@@ -34,7 +35,7 @@ only_in() {
 only_in 'Python\.h|internal/pycore.*' 'tests/'
 only_in 'dwarf\.h|elfutils/.*|libelf\.h|gelf\.h' 'symbolize/native/dwarf|tests/'
 only_in 'libiberty/.*' 'symbolize/native/demangle|tests/'
-only_in 'libunwind.*' 'symbolize/native/unwind|tests/'
+only_in 'libunwind.*' 'tests/'
 only_in 'zlib\.h' 'report/export_pprof|tests/'
 only_in 'jansson\.h' 'report/|tests/'
 

@@ -254,12 +254,25 @@ enum ml_node_kind {
 	ML_NODE_MARK = 3,   /* number: enum ml_mark */
 };
 
+/*
+ * X(NAME, number, how people are told).
+ *
+ * DEEPER: frames between here and the root were left out, since the stack was too deep. TRUNCATED: callers were left
+ * out, since the tree was full. MEMLINE is a root: what the interpreter allocates for the recorder's sake stands on it;
+ * whoever frees it, it is the recorder's doing. LOST: native callers that could not be told were left out here. OBJECTS
+ * is on top of a native frame: that has called one of CPython's allocators, not the C library's.
+ */
+#define ML_MARK_LIST(X)                                                                                                \
+	X(DEEPER, 1, "deeper")                                                                                         \
+	X(TRUNCATED, 2, "truncated")                                                                                   \
+	X(MEMLINE, 3, "memline")                                                                                       \
+	X(LOST, 4, "unknown callers")                                                                                  \
+	X(OBJECTS, 5, "python objects")
+
 enum ml_mark {
-	ML_MARK_DEEPER = 1,    /* frames between here and the root were left out: the stack was too deep */
-	ML_MARK_TRUNCATED = 2, /* callers were left out: the tree was full */
-	/* What the interpreter allocates for the recorder's sake: a root of stacks. Whoever frees it, it is the
-	   recorder's doing. */
-	ML_MARK_MEMLINE = 3,
+#define X(name, number, text) ML_MARK_##name = (number),
+	ML_MARK_LIST(X)
+#undef X
 };
 
 #define ML_SUBJECT(kind, number) ((uint32_t)(kind) << 28 | (uint32_t)(number))

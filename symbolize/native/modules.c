@@ -176,6 +176,8 @@ static struct ml_module describe(const struct walk *walk, const struct dl_phdr_i
 
 		if (segment->p_type == PT_NOTE && !d.build_id && is_loaded(info, segment))
 			read_notes(&d, (const char *)start, segment->p_memsz, segment->p_align == 8 ? 8 : 4);
+		if (segment->p_type == PT_GNU_EH_FRAME && is_loaded(info, segment))
+			d.unwind_table = start;
 		if (segment->p_type != PT_LOAD)
 			continue;
 		if (start < d.start)

@@ -27,6 +27,7 @@ struct ml_module {
 	const uint8_t *build_id;
 	uint32_t path_bytes; /* without the NUL */
 	uint32_t build_id_bytes;
+	uintptr_t unwind_table; /* its .eh_frame_hdr; 0: it has none */
 };
 
 #define ML_MODULES_PER_BLOCK 256u

@@ -35,6 +35,7 @@ struct ml_offsets {
 	uint32_t frame_previous;
 	uint32_t frame_instr;       /* see instr_unit */
 	uint32_t frame_owner;       /* uint8_t */
+	uint32_t frame_entry;       /* 3.11: bool: a C call of the interpreter began with this frame */
 	uint32_t frame_size;        /* up to and without the local variables */
 	uint32_t frame_trace_lines; /* f_trace_lines, for the check alone */
 	uint32_t frame_generator;   /* before 3.11: the generator that runs in it (f_gen), or NULL */

@@ -1,9 +1,9 @@
 #include "symbolize/python/walk.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <string.h>
-#include <sys/syscall.h>
+
+#include "symbolize/readable.h"
 
 #define OWNED_BY_GENERATOR 1 /* enum _frameowner, Include/internal/pycore_frame.h */
 
@@ -19,48 +19,6 @@ struct chunk {
 #define MAX_CHUNKS (1u << 16)
 #define MAX_PROVEN (1u << 16) /* frames; what isn't live may be a ring */
 
-/* Called so because the library's own wrapper would set errno. */
-static long raw_sigprocmask(long how, const void *set)
-{
-#if defined(__x86_64__)
-	long result;
-	register long size __asm__("r10") = 8;
-	__asm__ volatile("syscall"
-			 : "=a"(result)
-			 : "0"((long)SYS_rt_sigprocmask), "D"(how), "S"(set), "d"(0L), "r"(size)
-			 : "rcx", "r11", "memory");
-	return result;
-#elif defined(__aarch64__)
-	register long call __asm__("x8") = SYS_rt_sigprocmask;
-	register long result __asm__("x0") = how;
-	register const void *from __asm__("x1") = set;
-	register long to __asm__("x2") = 0;
-	register long size __asm__("x3") = 8;
-	__asm__ volatile("svc 0" : "+r"(result) : "r"(call), "r"(from), "r"(to), "r"(size) : "memory");
-	return result;
-#else
-#error "no system call for this machine"
-#endif
-}
-
-/*
- * Whether the bytes from address on can be read, where that is in doubt. The kernel copies the set in before it looks
- * at an impossible how (kernel/signal.c), so the answer is EFAULT or EINVAL, and nothing is changed.
- */
-static bool is_readable(const void *address, size_t bytes)
-{
-	uintptr_t at = (uintptr_t)address & ~(uintptr_t)7, end = (uintptr_t)address + bytes;
-
-	if (end < (uintptr_t)address)
-		return false;
-	while (at < end) {
-		if (raw_sigprocmask(-1, (const void *)at) != -EINVAL)
-			return false;
-		at = (at | 4095) + 1; /* no page is smaller */
-	}
-	return true;
-}
-
 static bool is_on_stack(const struct ml_abi *abi, uintptr_t stack_pointer, const void *object, size_t bytes)
 {
 	return ml_walk_is_on_stack(abi, (uintptr_t)pthread_self(), stack_pointer, object, bytes);
@@ -72,7 +30,7 @@ static bool is_on_stack(const struct ml_abi *abi, uintptr_t stack_pointer, const
  */
 static bool is_mine(const struct ml_abi *abi, const void *thread, uintptr_t stack_pointer)
 {
-	if (!is_readable(thread, abi->is.at.thread_id + sizeof(pthread_t)))
+	if (!ml_is_readable(thread, abi->is.at.thread_id + sizeof(pthread_t)))
 		return false;
 	if (abi->is.has_cframe)
 		return is_on_stack(abi, stack_pointer, (const void *)ml_load_word(thread, abi->is.at.thread_frame), 1);
@@ -189,7 +147,7 @@ static bool is_in_running_generator(const struct ml_abi *abi, const void *frame)
 	const char *generator = (const char *)((uintptr_t)frame - at->generator_frame);
 	const void *type, *code;
 
-	if (!is_readable(generator, at->generator_frame + at->frame_size))
+	if (!ml_is_readable(generator, at->generator_frame + at->frame_size))
 		return false;
 	type = (const void *)ml_load_word(generator, at->object_type);
 	if (type != abi->generator_type && type != abi->coroutine_type && type != abi->async_generator_type)
@@ -198,7 +156,7 @@ static bool is_in_running_generator(const struct ml_abi *abi, const void *frame)
 	    *((const int8_t *)generator + at->generator_state) != abi->is.generator_running)
 		return false;
 	code = ml_frame_code(abi, frame);
-	return !((uintptr_t)code & 7) && is_readable(code, abi->is.code_type_basicsize) && ml_code_is_one(abi, code);
+	return !((uintptr_t)code & 7) && ml_is_readable(code, abi->is.code_type_basicsize) && ml_code_is_one(abi, code);
 }
 
 /*

@@ -138,7 +138,7 @@ static const char *const bad[] = {
 	"MEMLINE_OBJECTS=yes",
 	"MEMLINE_OBJECTS=1",
 	"MEMLINE_NATIVE=on",
-	"MEMLINE_NATIVE=full",
+	"MEMLINE_NATIVE=Full",
 	"MEMLINE_SAMPLE=512k",
 	"MEMLINE_SCOPE=",
 	"MEMLINE_OCCURRENCES=on",
@@ -169,6 +169,11 @@ START_TEST(takes_switches)
 	read_one("MEMLINE_NATIVE=off");
 	ck_assert_int_eq(ml_options.native, ML_NATIVE_OFF);
 	ck_assert_str_eq(said("option.NATIVE"), "off");
+	read_one("MEMLINE_NATIVE=full");
+	ck_assert_int_eq(ml_options.native, ML_NATIVE_FULL);
+	ck_assert_str_eq(said("option.NATIVE"), "full");
+	ck_assert_uint_eq(ml_options.max_nodes, 4u << 20);
+	ck_assert_str_eq(said("option.MAX_NODES"), "4M");
 	read_one("MEMLINE_OCCURRENCES=off");
 	ck_assert_str_eq(said("option.OCCURRENCES"), "off");
 	read_one("MEMLINE_SCOPE=/srv/*.py:auto");

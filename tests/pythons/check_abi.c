@@ -67,6 +67,9 @@ static void check_frames(const struct ml_python *row)
 #else
 	check("frame_previous", at->frame_previous, offsetof(FRAME, previous));
 	check("frame_owner", at->frame_owner, offsetof(FRAME, owner));
+#if PY_VERSION_HEX < 0x030c0000
+	check("frame_entry", at->frame_entry, offsetof(FRAME, is_entry));
+#endif
 	check("frame_size", at->frame_size, offsetof(FRAME, localsplus));
 	check("thread_chunk", at->thread_chunk, offsetof(PyThreadState, datastack_chunk));
 	check("datastack_top", at->thread_chunk + sizeof(void *), offsetof(PyThreadState, datastack_top));
