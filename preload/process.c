@@ -186,7 +186,6 @@ static bool start_trace(void)
 {
 	int parent;
 
-	set_state(ML_UNSTARTED); /* that a forked child's parent has stopped says nothing of the child */
 	ml_process.pid = ml_sys_getpid();
 	ml_identity_of(ml_process.pid, &ml_process.start_ticks, &parent);
 	ml_process.started_ns = clock_ns(CLOCK_REALTIME);
@@ -282,6 +281,7 @@ static void become_child(void)
 	ml_lock_reset(&ml_process.lock);
 	ml_lock_reset(&ml_process.early_lock);
 	atomic_store(&asking_loader, false);
+	set_state(ML_UNSTARTED); /* that the parent has stopped says nothing of the child */
 	ml_process.forked = true;
 	ml_process.late = false;
 	ml_text_init(&parent, ml_process.parent_file, sizeof ml_process.parent_file);
