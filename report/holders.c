@@ -17,13 +17,11 @@ static void add_held(struct ml_held *to, const struct ml_held *held)
 	to->blocks += held->blocks;
 }
 
-/* The frame of the module importlib that runs bodies of modules: CPython's Lib/importlib/_bootstrap.py, frozen. */
 static bool is_importing(const struct ml_stacks *s, const struct ml_frame *frame)
 {
-	static const char file[] = "<frozen importlib._bootstrap";
 	const struct ml_call *call = &s->calls[frame->first_call];
 
-	return frame->kind == ML_NODE_PYTHON && call->file && !strncmp(call->file, file, sizeof(file) - 1);
+	return frame->kind == ML_NODE_PYTHON && call->file && ml_stack_imports(call->file);
 }
 
 /* One trace on its way into the holds. */
@@ -181,7 +179,9 @@ static void add_to_holder(struct grouping *g, uint32_t stack, enum ml_hold_phase
 	struct ml_holder *holder;
 
 	found->of[phase][stack] = ML_NO_LINE;
-	if ((!held->blocks && !held->bytes) || (g->left_out && g->left_out[stack]))
+	if (!held->blocks && !held->bytes && !(g->holds->items[stack].wanted && phase == ML_HOLD_RUN))
+		return;
+	if (g->left_out && g->left_out[stack])
 		return;
 	line = line_of(g, stack);
 	number = ml_pairs_number(&g->holders, key_of(g, stack, line), phase);

@@ -40,6 +40,7 @@ struct ml_hold {
 	uint32_t line;   /* number of its innermost frame's line, or ML_NO_LINE */
 	uint32_t anchor; /* number of its anchor, or one of ML_OWNER_ */
 	bool import;     /* a module is being imported */
+	bool wanted;     /* its line is a holder even if it holds nothing of the run */
 	struct ml_held held[ML_HOLD_PHASES];
 };
 

@@ -1,14 +1,20 @@
 /* memline leaks: what was allocated and is live at the end, and which lines' live bytes keep growing. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 
 #include "report/commands.h"
+#include "report/growth.h"
 #include "report/json.h"
 #include "report/listing.h"
 #include "report/suppress.h"
 #include "report/table.h"
 
-enum { OPTION_SUPPRESSIONS = 512, OPTION_STARTUP };
+enum { OPTION_SUPPRESSIONS = 512, OPTION_STARTUP, OPTION_GROWTH, OPTION_POINTS };
+
+/* Of time that --growth looks at, unless told otherwise; there may be up to twice as many. */
+#define DEFAULT_POINTS 24
+#define POINTS_MAX 1000
 
 struct output {
 	struct ml_listing listing;
@@ -70,6 +76,106 @@ static void print_allocators(const struct ml_reading *r)
 	       ml_table_size(r->totals.allocator_bytes, arenas), ml_table_size(r->heap.small.taken_bytes, small));
 }
 
+/* What "by line" and "by stack" list is judged by its growth instead. */
+
+static void print_growing(const struct output *o, const struct ml_reading *r, const struct ml_growing *g)
+{
+	char held[ML_TABLE_SIZE_BYTES], pace[ML_TABLE_SIZE_BYTES], low[ML_TABLE_SIZE_BYTES], high[ML_TABLE_SIZE_BYTES];
+
+	printf("  %12s", ml_table_size(g->most, held));
+	if (g->trend.verdict == ML_TREND_GROWS)
+		printf(" %12s %12s %12s %7.0f %%  ", ml_table_size((uint64_t)(g->trend.slope * 60), pace),
+		       ml_table_size((uint64_t)fmax(0, g->trend.slope_low * 60), low),
+		       ml_table_size((uint64_t)fmax(0, g->trend.slope_high * 60), high), 100 * g->trend.tau);
+	else
+		printf(" %10.3f s  ", (double)g->level_ns / 1e9);
+	ml_listing_print_place(stdout, g->holder);
+	putchar('\n');
+	if (g->trend.verdict == ML_TREND_GROWS)
+		ml_listing_print_stack(stdout, &o->listing, r, g->holder);
+}
+
+static void print_growing_all(const struct output *o, const struct ml_reading *r, const struct ml_growth *g,
+			      enum ml_trend_verdict verdict, const char *head)
+{
+	size_t top = ml_listing_top(&o->listing), shown = 0, left = 0, i;
+
+	for (i = 0; i < g->n; i++) {
+		if (g->items[i].trend.verdict != verdict || !ml_listing_takes(&o->listing, g->items[i].holder))
+			continue;
+		if (!shown)
+			puts(head);
+		if (shown++ < top)
+			print_growing(o, r, &g->items[i]);
+		else
+			left++;
+	}
+	if (left)
+		printf("  and %zu more: --top N or --all shows them\n", left);
+	if (!shown && verdict == ML_TREND_GROWS)
+		puts("  no line keeps growing");
+}
+
+static void print_growth(const struct output *o, const struct ml_reading *r, const struct ml_growth *g)
+{
+	const struct ml_timeline *t = &r->timeline;
+
+	printf("  %zu points of time from %.3f s to %.3f s, %zu lines whose live bytes changed\n", t->n,
+	       (double)t->points[0].ns / 1e9, (double)t->points[t->n - 1].ns / 1e9, g->tested);
+	if (t->n < ML_TREND_POINTS_MIN) {
+		printf("  too few for a verdict, which needs %u: with 5 in the later half chance puts them into one "
+		       "order\n"
+		       "  in 1 case of 120. Record for longer\n",
+		       ML_TREND_POINTS_MIN);
+		return;
+	}
+	print_growing_all(o, r, g, ML_TREND_GROWS,
+			  "  keep growing\n"
+			  "          Most     a minute     at least      at most   steady  Where");
+	print_growing_all(o, r, g, ML_TREND_STOPPED,
+			  "  have grown and stopped\n"
+			  "          Most        Since  Where");
+}
+
+static json_t *json_growing(const struct ml_reading *r, const struct ml_growing *g)
+{
+	json_t *o = ml_listing_json_place(r, g->holder), *bytes = json_array();
+	size_t i;
+
+	json_object_set_new(o, "live_bytes", json_integer((json_int_t)g->holder->held.bytes));
+	json_object_set_new(o, "live_blocks", json_integer((json_int_t)g->holder->held.blocks));
+	json_object_set_new(o, "verdict", json_string(g->trend.verdict == ML_TREND_GROWS ? "grows" : "stopped"));
+	json_object_set_new(o, "bytes_per_minute", json_real(g->trend.slope * 60));
+	json_object_set_new(o, "bytes_per_minute_low", json_real(g->trend.slope_low * 60));
+	json_object_set_new(o, "bytes_per_minute_high", json_real(g->trend.slope_high * 60));
+	json_object_set_new(o, "tau", json_real(g->trend.tau));
+	json_object_set_new(o, "p", json_real(g->trend.p));
+	json_object_set_new(o, "level_seconds", json_real((double)g->level_ns / 1e9));
+	for (i = 0; i < r->timeline.n; i++)
+		json_array_append_new(bytes, json_integer((json_int_t)g->bytes[i]));
+	json_object_set_new(o, "bytes", bytes);
+	return o;
+}
+
+static json_t *json_growth(const struct output *o, const struct ml_reading *r, const struct ml_growth *g)
+{
+	json_t *growth = json_object(), *lines = json_array(), *seconds = json_array();
+	size_t i;
+
+	for (i = 0; i < r->timeline.n; i++)
+		json_array_append_new(seconds, json_real((double)r->timeline.points[i].ns / 1e9));
+	for (i = 0; i < g->n; i++)
+		if (ml_listing_takes(&o->listing, g->items[i].holder) &&
+		    (!o->listing.options.top || i < o->listing.options.top))
+			json_array_append_new(lines, json_growing(r, &g->items[i]));
+	json_object_set_new(growth, "points_needed", json_integer(ML_TREND_POINTS_MIN));
+	json_object_set_new(growth, "seconds", seconds);
+	json_object_set_new(growth, "lines_tested", json_integer((json_int_t)g->tested));
+	json_object_set_new(growth, "p_at_most", json_real(ML_GROWTH_ALPHA / (g->tested ? (double)g->tested : 1)));
+	json_object_set_new(growth, "lines", lines);
+	return growth;
+}
+
 static json_t *json_suppressed(const struct ml_suppressions *s)
 {
 	json_t *array = json_array(), *o;
@@ -85,32 +191,51 @@ static json_t *json_suppressed(const struct ml_suppressions *s)
 	return array;
 }
 
-static json_t *json_reading(const struct output *o, const struct ml_reading *r, const struct ml_holders *found)
+/* growth: NULL where it was not asked for. */
+static json_t *json_reading(const struct output *o, const struct ml_reading *r, const struct ml_holders *found,
+			    const struct ml_growth *growth)
 {
 	json_t *entry = ml_json_process(r);
 
 	json_object_set_new(entry, "totals", ml_json_totals(r));
 	json_object_set_new(entry, "allocators", ml_json_heap(r));
 	json_object_set_new(entry, "suppressed", json_suppressed(&o->suppressions));
-	json_object_set_new(entry, "sites", ml_listing_json(&o->listing, r, found));
+	if (growth)
+		json_object_set_new(entry, "growth", json_growth(o, r, growth));
+	else
+		json_object_set_new(entry, "sites", ml_listing_json(&o->listing, r, found));
 	return entry;
+}
+
+static void print_reading(const struct output *o, const struct ml_reading *r, const struct ml_holders *found,
+			  const struct ml_growth *growth)
+{
+	ml_table_process(stdout, r);
+	print_sums(o, r, found);
+	if (o->listing.options.owners) {
+		print_growth(o, r, growth);
+		return;
+	}
+	ml_listing_print(stdout, &o->listing, r, found);
+	print_allocators(r);
 }
 
 static void take_reading(void *input, const struct ml_reading *r)
 {
 	struct output *o = input;
 	struct ml_holders found;
+	struct ml_growth growth = {0};
 	bool *suppressed = ml_suppress_find(&o->suppressions, &r->holds, &r->stacks, &r->sites.natives.objects);
 
 	ml_holders_find(&found, &r->holds, &r->stacks, &r->sites, o->listing.by, suppressed);
-	if (o->listing.processes) {
-		json_array_append_new(o->listing.processes, json_reading(o, r, &found));
-	} else {
-		ml_table_process(stdout, r);
-		print_sums(o, r, &found);
-		ml_listing_print(stdout, &o->listing, r, &found);
-		print_allocators(r);
-	}
+	if (o->listing.options.owners)
+		ml_growth_find(&growth, &r->timeline, &found);
+	if (o->listing.processes)
+		json_array_append_new(o->listing.processes,
+				      json_reading(o, r, &found, o->listing.options.owners ? &growth : NULL));
+	else
+		print_reading(o, r, &found, &growth);
+	ml_growth_free(&growth);
 	ml_holders_free(&found);
 	free(suppressed);
 }
@@ -128,6 +253,20 @@ static error_t parse(int key, char *text, struct argp_state *state)
 	case OPTION_STARTUP:
 		o->listing.startup = true;
 		return 0;
+	case OPTION_GROWTH:
+		o->listing.options.owners = true;
+		return 0;
+	case OPTION_POINTS:
+		o->listing.options.points = ml_options_count(state, "points", text, ML_TREND_POINTS_MIN, POINTS_MAX);
+		return 0;
+	case ARGP_KEY_SUCCESS: /* END does not come where there are TRACEs */
+		if (o->listing.options.owners && (o->listing.options.merge || o->listing.by == ML_HOLDERS_STACK))
+			argp_error(state, "--growth looks at the lines of each process: not --merge, not --by stack");
+		if (!o->listing.options.owners)
+			o->listing.options.points = 0;
+		else if (!o->listing.options.points)
+			o->listing.options.points = DEFAULT_POINTS;
+		return 0;
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = &o->listing;
 		return 0;
@@ -138,6 +277,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
 static const struct argp_option options[] = {
 	{"suppressions", OPTION_SUPPRESSIONS, "FILE", 0,
 	 "Leave out what this file says, in LeakSanitizer's syntax; may be repeated", 1},
+	{"growth", OPTION_GROWTH, NULL, 0, "Lines whose live bytes keep growing over the run, by their pace", 1},
+	{"points", OPTION_POINTS, "N", 0, "With --growth: look at N moments (24) or a few more", 1},
 	{"startup", OPTION_STARTUP, NULL, 0, "List imports and start-up too", 1},
 	{0},
 };

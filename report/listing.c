@@ -104,11 +104,16 @@ static bool next_call(struct walk *w)
 	return true;
 }
 
-static bool is_asked_for(const struct ml_listing *l, const struct ml_holder *holder)
+bool ml_listing_takes(const struct ml_listing *l, const struct ml_holder *holder)
 {
 	const char *function = holder->function ? holder->function->name : holder->call->function;
 
 	return holder->held.bytes >= l->options.min_bytes && ml_options_takes(&l->options, function);
+}
+
+size_t ml_listing_top(const struct ml_listing *l)
+{
+	return l->options.all ? SIZE_MAX : l->options.top ? l->options.top : DEFAULT_TOP;
 }
 
 static void print_place(FILE *out, const char *function, const char *file, int line, const char *module)
@@ -137,11 +142,9 @@ void ml_listing_print_place(FILE *out, const struct ml_holder *holder)
    (remove_importlib_frames() in Python/import.c). */
 static bool is_told(const struct ml_call *call, const struct ml_holder *holder, bool innermost)
 {
-	static const char importing[] = "<frozen importlib._bootstrap";
-
 	if (innermost)
 		return call == holder->call && (!holder->line || !strcmp(call->function, holder->function->name));
-	return call->file && !strncmp(call->file, importing, sizeof(importing) - 1);
+	return call->file && ml_stack_imports(call->file);
 }
 
 void ml_listing_print_stack(FILE *out, const struct ml_listing *l, const struct ml_reading *r,
@@ -205,12 +208,12 @@ static void print_row(FILE *out, const struct ml_listing *l, const struct ml_rea
 
 static bool is_printed(const struct ml_listing *l, const struct ml_holder *holder)
 {
-	return (holder->phase == ML_HOLD_RUN || l->startup) && is_asked_for(l, holder);
+	return (holder->phase == ML_HOLD_RUN || l->startup) && ml_listing_takes(l, holder);
 }
 
 void ml_listing_print(FILE *out, const struct ml_listing *l, const struct ml_reading *r, const struct ml_holders *found)
 {
-	size_t top = l->options.all ? SIZE_MAX : l->options.top ? l->options.top : DEFAULT_TOP, shown = 0, left = 0;
+	size_t top = ml_listing_top(l), shown = 0, left = 0;
 	uint32_t i;
 
 	for (i = 0; i < found->n; i++) {
@@ -292,7 +295,8 @@ json_t *ml_listing_json(const struct ml_listing *l, const struct ml_reading *r, 
 	uint32_t i;
 
 	for (i = 0; i < found->n; i++)
-		if (is_asked_for(l, &found->items[i]) && (!l->options.top || json_array_size(sites) < l->options.top))
+		if (ml_listing_takes(l, &found->items[i]) &&
+		    (!l->options.top || json_array_size(sites) < l->options.top))
 			json_array_append_new(sites, json_site(l, r, &found->items[i]));
 	return sites;
 }

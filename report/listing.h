@@ -35,6 +35,10 @@ int ml_listing_run(struct ml_listing *l, const struct argp *argp, int argc, char
 void ml_listing_print(FILE *out, const struct ml_listing *l, const struct ml_reading *r,
 		      const struct ml_holders *found);
 
+/* Whether the options ask for the holder, and how many of them a text is to have. */
+bool ml_listing_takes(const struct ml_listing *l, const struct ml_holder *holder);
+size_t ml_listing_top(const struct ml_listing *l);
+
 /* Below a holder's row, the stack that holds the most of it: a line for each call, innermost first. */
 void ml_listing_print_stack(FILE *out, const struct ml_listing *l, const struct ml_reading *r,
 			    const struct ml_holder *holder);

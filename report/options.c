@@ -71,7 +71,8 @@ void ml_options_moment(const struct argp_state *state, const char *name, const c
 	*ns = *mark ? *ns : (uint64_t)(seconds * 1e9 + 0.5);
 }
 
-static uint64_t take_number(struct argp_state *state, const char *name, const char *text, uint64_t least, uint64_t most)
+uint64_t ml_options_count(const struct argp_state *state, const char *name, const char *text, uint64_t least,
+			  uint64_t most)
 {
 	uint64_t value = 0;
 
@@ -102,7 +103,7 @@ static error_t parse_select(int key, char *text, struct argp_state *state)
 		o->functions[o->functions_n++] = text;
 		return 0;
 	case OPTION_THREAD:
-		o->fold.tid = (uint32_t)take_number(state, "thread", text, 1, UINT32_MAX);
+		o->fold.tid = (uint32_t)ml_options_count(state, "thread", text, 1, UINT32_MAX);
 		return 0;
 	case OPTION_FROM:
 		ml_options_moment(state, "from", text, &o->fold.from_ns, &o->from_mark);
@@ -116,16 +117,16 @@ static error_t parse_select(int key, char *text, struct argp_state *state)
 		o->fold.end_last = !strcmp(text, "last");
 		return 0;
 	case OPTION_MIN_BYTES:
-		o->min_bytes = take_number(state, "min-bytes", text, 0, UINT64_MAX);
+		o->min_bytes = ml_options_count(state, "min-bytes", text, 0, UINT64_MAX);
 		return 0;
 	case OPTION_TOP:
-		o->top = (size_t)take_number(state, "top", text, 1, UINT32_MAX);
+		o->top = (size_t)ml_options_count(state, "top", text, 1, UINT32_MAX);
 		return 0;
 	case OPTION_ALL:
 		o->all = true;
 		return 0;
 	case OPTION_PRECISION:
-		o->precision = (int)take_number(state, "precision", text, 0, PRECISION_MAX);
+		o->precision = (int)ml_options_count(state, "precision", text, 0, PRECISION_MAX);
 		return 0;
 	case ARGP_KEY_END:
 		if (!o->from_mark && !o->to_mark && o->fold.from_ns > o->fold.to_ns)

@@ -26,7 +26,9 @@ struct ml_options {
 	bool wide;
 	struct ml_objects_options objects;
 	bool stacks;                  /* not an option, as the next: the command needs whole stacks, */
-	enum ml_hold_moment hold;     /* and what they hold */
+	enum ml_hold_moment hold;     /* and what they hold; */
+	size_t points;                /* moments at which it looks at what is live; 0: none */
+	bool owners;                  /* also line by line */
 	enum ml_native_detail native; /* what the command shows of native callers */
 };
 
@@ -52,6 +54,10 @@ bool ml_options_mark(const char *text);
    of a mark. */
 void ml_options_moment(const struct argp_state *state, const char *name, const char *text, uint64_t *ns,
 		       const char **mark);
+
+/* The value of an option of this name that is a number from least to most. */
+uint64_t ml_options_count(const struct argp_state *state, const char *name, const char *text, uint64_t least,
+			  uint64_t most);
 
 /* A whole number without a sign; false where the text is something else. */
 bool ml_options_number(const char *text, uint64_t *value);

@@ -101,13 +101,34 @@ static void add_trace(struct ml_reading *r, struct ml_trace *t, const struct ml_
 }
 
 static void add_stacks(struct ml_reading *r, const struct ml_site_nodes *nodes, const struct ml_fold *f,
-		       enum ml_hold_moment hold, uint64_t from_ns)
+		       const struct ml_options *options, uint64_t from_ns)
 {
 	uint32_t *stacks = ml_stacks_add(&r->stacks, nodes->trace, f, &r->sites.natives.objects);
 
-	if (hold != ML_HOLD_NONE)
-		ml_holds_add(&r->holds, &r->stacks, stacks, nodes, f, hold, from_ns);
+	if (options->hold != ML_HOLD_NONE)
+		ml_holds_add(&r->holds, &r->stacks, stacks, nodes, f, options->hold, from_ns);
+	if (options->owners && r->traces_n == 1)
+		ml_timeline_link(&r->timeline, f, stacks, &r->holds);
 	free(stacks);
+}
+
+/* Folds the events, and looks at what is live on the way if that is wanted: of several traces at the first. */
+static struct ml_fold *fold_trace(struct ml_reading *r, struct ml_trace *t, const struct ml_site_nodes *nodes,
+				  struct ml_fold_options *window, const struct ml_options *options)
+{
+	bool timeline = options->points && !r->traces_n;
+	struct ml_fold *f;
+
+	window->in_scope = nodes->in_scope;
+	window->births = options->hold == ML_HOLD_END;
+	if (timeline) {
+		ml_timeline_begin(&r->timeline, options->points, window->from_ns, options->owners ? nodes : NULL);
+		window->clock = &r->timeline.clock;
+	}
+	f = fold(t, window);
+	if (timeline)
+		ml_timeline_end(&r->timeline, f);
+	return f;
 }
 
 int ml_reading_add(struct ml_reading *r, const char *path, const struct ml_options *options, char **error)
@@ -136,9 +157,7 @@ int ml_reading_add(struct ml_reading *r, const char *path, const struct ml_optio
 	process.baseline_rss = ml_load_number(ml_inherit_root(t), "baseline_rss", 0);
 	scope = (struct ml_scope){options->scope ? options->scope : process.scope, process.root, process.program};
 	ml_sites_resolve(&r->sites, t, &scope, &nodes);
-	window.in_scope = nodes.in_scope;
-	window.births = options->hold == ML_HOLD_END;
-	f = fold(t, &window);
+	f = fold_trace(r, t, &nodes, &window, options);
 	ml_warnings_collect(&r->warnings, t, f);
 	if (!r->trace)
 		r->process = process;
@@ -147,7 +166,7 @@ int ml_reading_add(struct ml_reading *r, const char *path, const struct ml_optio
 	ml_sites_add(&r->sites, &nodes, f, process.baseline_rss);
 	ml_heap_add(&r->heap, f);
 	if (options->stacks)
-		add_stacks(r, &nodes, f, options->hold, window.from_ns);
+		add_stacks(r, &nodes, f, options, window.from_ns);
 	ml_fold_free(f);
 	ml_site_nodes_free(&nodes);
 	if (r->trace)
@@ -273,6 +292,7 @@ void ml_reading_close(struct ml_reading *r)
 	free(r->pids);
 	ml_stacks_free(&r->stacks);
 	ml_holds_free(&r->holds);
+	ml_timeline_free(&r->timeline);
 	ml_sites_free(&r->sites);
 	ml_warnings_free(&r->warnings);
 	if (r->trace)

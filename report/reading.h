@@ -8,6 +8,7 @@
 #include "report/site.h"
 #include "report/source.h"
 #include "report/stack.h"
+#include "report/timeline.h"
 #include "report/warnings.h"
 
 struct ml_reading {
@@ -25,6 +26,7 @@ struct ml_reading {
 	struct ml_stacks stacks; /* empty where the options don't ask for it, as the next */
 	struct ml_holds holds;
 	struct ml_heap heap; /* at the end */
+	struct ml_timeline timeline; /* of the first trace, if the options ask for it */
 	struct ml_warnings warnings;
 	size_t traces_n; /* more than one: merged */
 	uint64_t *pids;  /* of their processes, each once */

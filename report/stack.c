@@ -231,6 +231,13 @@ void ml_stacks_finish(struct ml_stacks *s, struct ml_objects *objects)
 			name_frame(s, objects, &s->frames[i]);
 }
 
+bool ml_stack_imports(const char *file)
+{
+	static const char importing[] = "<frozen importlib._bootstrap";
+
+	return !strncmp(file, importing, sizeof(importing) - 1);
+}
+
 void ml_stacks_free(struct ml_stacks *s)
 {
 	free(s->items);

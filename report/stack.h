@@ -72,6 +72,10 @@ void ml_stacks_path(const struct ml_stacks *s, uint32_t stack, uint32_t *frames)
 char *ml_stacks_text(const struct ml_stacks *s, const struct ml_objects *objects, const struct ml_frame *frame,
 		     uint32_t call);
 
+/* Whether the file is of the module that runs the bodies of modules: CPython's Lib/importlib/_bootstrap.py and
+   _bootstrap_external.py, frozen. */
+bool ml_stack_imports(const char *file);
+
 void ml_stacks_free(struct ml_stacks *s);
 
 #endif

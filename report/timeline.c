@@ -1,0 +1,180 @@
+#include "report/timeline.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "report/memory.h"
+#include "report/stack.h"
+
+/* ns; the clock of a trace says nothing about shorter times. */
+#define FIRST_PERIOD 1000000u
+
+/* Room for points: as many as there may be, and the end. */
+static size_t room(const struct ml_timeline *t)
+{
+	return 2 * t->least + 1;
+}
+
+/* Owners. */
+
+static bool *find_imports(const struct ml_site_nodes *nodes)
+{
+	bool *import = ml_memory_get(nodes->n, sizeof(*import));
+	uint32_t n;
+
+	for (n = 1; n < nodes->n; n++) {
+		const struct ml_node *node = &nodes->trace->nodes[n];
+		const struct ml_code *code = ML_SUBJECT_KIND(node->subject) == ML_NODE_PYTHON
+						     ? ml_load_code(nodes->trace, ML_SUBJECT_NUMBER(node->subject))
+						     : NULL;
+		import[n] = import[node->parent] || (code && ml_stack_imports(code->file));
+	}
+	return import;
+}
+
+/* A stack without a line in scope belongs to its innermost frame of Python or, without one, to its innermost frame. */
+static void find_owners(struct ml_timeline *t, const struct ml_site_nodes *nodes)
+{
+	enum { LINE, SUBJECT, PLACE };
+	bool *import = find_imports(nodes);
+	struct ml_pairs places = {0}, owners = {0};
+	uint32_t n;
+
+	t->owner = ml_memory_get(nodes->n, sizeof(*t->owner));
+	t->owner[0] = ml_pairs_number(&owners, PLACE, UINT32_MAX);
+	for (n = 1; n < nodes->n; n++) {
+		const struct ml_node *node = &nodes->trace->nodes[n];
+		if (import[n])
+			t->owner[n] = ML_NO_LINE;
+		else if (nodes->in_scope[n])
+			t->owner[n] = ml_pairs_number(&owners, LINE, nodes->anchor[n]);
+		else if (ML_SUBJECT_KIND(node->subject) != ML_NODE_PYTHON && nodes->anchor[n] == ML_OWNER_OUT_OF_SCOPE)
+			t->owner[n] = t->owner[node->parent];
+		else
+			t->owner[n] = ml_pairs_number(&owners, PLACE,
+						      ml_pairs_number(&places, node->subject, (uint32_t)node->place));
+	}
+	t->owners_n = owners.n;
+	t->rows = ml_memory_get(t->owners_n, sizeof(*t->rows));
+	ml_pairs_free(&places);
+	ml_pairs_free(&owners);
+	free(import);
+}
+
+/* Points. */
+
+static void add_rows(struct ml_timeline *t, const struct ml_fold *f)
+{
+	uint32_t n;
+
+	for (n = 0; t->owner && n < f->nodes_used; n++) {
+		uint32_t owner = t->owner[n];
+		if (!f->nodes[n].live_bytes || owner == ML_NO_LINE)
+			continue;
+		if (!t->rows[owner])
+			t->rows[owner] = ml_memory_get(room(t), sizeof(**t->rows));
+		t->rows[owner][t->n] += f->nodes[n].live_bytes;
+	}
+}
+
+static void add_point(struct ml_timeline *t, const struct ml_fold *f, uint64_t ns)
+{
+	add_rows(t, f);
+	t->points[t->n++] = (struct ml_point){ns, f->totals.live_bytes, f->totals.rss_bytes, f->totals.allocator_bytes};
+}
+
+static void move_point(struct ml_timeline *t, size_t from, size_t to)
+{
+	uint32_t owner;
+
+	t->points[to] = t->points[from];
+	for (owner = 0; owner < t->owners_n; owner++)
+		if (t->rows[owner]) {
+			uint64_t bytes = t->rows[owner][from];
+			t->rows[owner][from] = 0;
+			t->rows[owner][to] = bytes;
+		}
+}
+
+/* Doubles the period. Of the points that then are in one the last stays, and stands for its end. */
+static void thin_out(struct ml_timeline *t)
+{
+	size_t from, to = 0;
+
+	t->period *= 2;
+	for (from = 0; from < t->n; from++) {
+		uint64_t end = (t->points[from].ns + t->period - 1) / t->period * t->period;
+		if (to && t->points[to - 1].ns == end)
+			to--;
+		move_point(t, from, to);
+		t->points[to++].ns = end;
+	}
+	t->n = to;
+}
+
+static void strike(struct ml_fold_clock *clock, const struct ml_fold *f, uint64_t ns)
+{
+	struct ml_timeline *t = (struct ml_timeline *)clock;
+
+	while (t->n >= 2 * t->least)
+		thin_out(t);
+	ns = ns / t->period * t->period;
+	if (!t->n || ns > t->points[t->n - 1].ns)
+		add_point(t, f, ns);
+	clock->next_ns = ns + t->period;
+}
+
+void ml_timeline_begin(struct ml_timeline *t, size_t least, uint64_t from_ns, const struct ml_site_nodes *nodes)
+{
+	*t = (struct ml_timeline){.clock = {.strike = strike}, .least = least, .period = FIRST_PERIOD};
+	t->points = ml_memory_get(room(t), sizeof(*t->points));
+	t->clock.next_ns = (from_ns / t->period + 1) * t->period;
+	if (nodes)
+		find_owners(t, nodes);
+}
+
+void ml_timeline_end(struct ml_timeline *t, const struct ml_fold *fold)
+{
+	if (t->n && t->points[t->n - 1].ns >= fold->totals.end_ns) {
+		uint32_t owner;
+		t->n--;
+		for (owner = 0; owner < t->owners_n; owner++)
+			if (t->rows[owner])
+				t->rows[owner][t->n] = 0;
+	}
+	add_point(t, fold, fold->totals.end_ns);
+}
+
+void ml_timeline_link(struct ml_timeline *t, const struct ml_fold *fold, const uint32_t *stacks, struct ml_holds *holds)
+{
+	uint64_t *most = ml_memory_get(t->owners_n, sizeof(*most));
+	uint32_t n, owner;
+
+	t->stack = ml_memory_get(t->owners_n, sizeof(*t->stack));
+	for (n = 0; n < fold->nodes_n; n++) {
+		owner = t->owner[n];
+		if (owner == ML_NO_LINE || !t->rows[owner] || !stacks[n])
+			continue;
+		if (!t->stack[owner] || most[owner] < fold->nodes[n].allocated_bytes) {
+			t->stack[owner] = stacks[n];
+			most[owner] = fold->nodes[n].allocated_bytes;
+		}
+	}
+	for (owner = 0; owner < t->owners_n; owner++)
+		if (t->stack[owner])
+			holds->items[t->stack[owner]].wanted = true;
+	free(most);
+}
+
+void ml_timeline_free(struct ml_timeline *t)
+{
+	uint32_t owner;
+
+	for (owner = 0; owner < t->owners_n; owner++)
+		free(t->rows[owner]);
+	free(t->rows);
+	free(t->owner);
+	free(t->stack);
+	free(t->points);
+	*t = (struct ml_timeline){0};
+}
