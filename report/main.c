@@ -26,7 +26,7 @@ static const struct command {
 	{"export", ml_command_export, "for flame graphs, speedscope, go tool pprof, spreadsheets"},
 	{"list", ml_command_list, "the traces that are there, newest first"},
 	{"clean", ml_command_clean, "remove old traces"},
-	{"ctl", ml_command_ctl, "pause and resume the recording of a process that runs; name a moment"},
+	{"ctl", ml_command_ctl, "pause and resume recording, or name a moment"},
 	{"check", ml_command_check, "whether traces fit together"},
 	{"dump", ml_command_dump, "the raw records as text"},
 };
