@@ -1,4 +1,4 @@
-/* Lines whose live bytes keep growing over a run, and those that have stopped. See report/trend.h for what that means. */
+/* Lines whose live bytes keep growing over a run, and those that have stopped: report/trend.h says what that means. */
 #ifndef ML_REPORT_GROWTH_H
 #define ML_REPORT_GROWTH_H
 
@@ -15,7 +15,7 @@ struct ml_growing {
 };
 
 struct ml_growth {
-	struct ml_growing *items; /* what grows first, by the low end of the pace; then what has stopped, by what it holds */
+	struct ml_growing *items; /* what grows, by the low end of the pace; then what has stopped, by what it holds */
 	size_t n;
 	size_t tested; /* lines that were looked at: those whose bytes changed at all. p is for each of them alone */
 	uint64_t *rows; /* private */
