@@ -1,14 +1,22 @@
 /* memline summary: totals, the process tree, what was held at the end, the largest lines, what was lost. */
 #include <inttypes.h>
 #include <stdlib.h>
+#include <unistd.h>
 
+#include "report/chart.h"
 #include "report/commands.h"
 #include "report/json.h"
 #include "report/memory.h"
 #include "report/reading.h"
+#include "report/resident.h"
 #include "report/table.h"
 
 #define DEFAULT_TOP 10
+
+enum { OPTION_CHART = 512 };
+
+/* As many as a chart has columns, or a few more. */
+#define CHART_POINTS 64
 
 /* The lines that hold the most at the end come first, then those that held the most at the peak. */
 struct site {
@@ -150,6 +158,9 @@ static void print_reading(const struct ml_reading *r, const struct ml_options *o
 
 	ml_table_process(stdout, r);
 	print_totals(r);
+	ml_resident_print(stdout, r);
+	if (r->traces_n == 1 && o->points)
+		ml_chart_print(stdout, &r->timeline, ml_chart_unicode());
 	print_modules(r, top);
 	print_sites(r, top, o->min_bytes);
 }
@@ -193,6 +204,22 @@ static json_t *json_modules(const struct ml_reading *r)
 	return array;
 }
 
+static json_t *json_timeline(const struct ml_timeline *t)
+{
+	json_t *o = json_object(), *seconds = json_array(), *live = json_array(), *rss = json_array();
+	size_t i;
+
+	for (i = 0; i < t->n; i++) {
+		json_array_append_new(seconds, json_real((double)t->points[i].ns / 1e9));
+		json_array_append_new(live, json_integer((json_int_t)t->points[i].live_bytes));
+		json_array_append_new(rss, json_integer((json_int_t)t->points[i].rss_bytes));
+	}
+	json_object_set_new(o, "seconds", seconds);
+	json_object_set_new(o, "live_bytes", live);
+	json_object_set_new(o, "rss_bytes", rss);
+	return o;
+}
+
 static json_t *json_reading(const struct ml_reading *r, const struct ml_options *o)
 {
 	json_t *entry = ml_json_process(r), *totals = ml_json_totals(r), *lines = json_array();
@@ -207,6 +234,8 @@ static json_t *json_reading(const struct ml_reading *r, const struct ml_options 
 	for (i = 0; i < n; i++)
 		json_array_append_new(lines, json_site(&sites[i]));
 	free(sites);
+	json_object_set_new(entry, "resident", ml_resident_json(r));
+	json_object_set_new(entry, "timeline", r->traces_n == 1 ? json_timeline(&r->timeline) : json_null());
 	json_object_set_new(entry, "largest_lines", lines);
 	json_object_set_new(entry, "modules", json_modules(r));
 	return entry;
@@ -323,6 +352,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
 	case 'm':
 		o->merge = true;
 		return 0;
+	case OPTION_CHART:
+		o->points = CHART_POINTS;
+		return 0;
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = state->child_inputs[1] = o;
 		return 0;
@@ -332,6 +364,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 
 static const struct argp_option options[] = {
 	{"merge", 'm', NULL, 0, "Sum up all processes as one", 1},
+	{"chart", OPTION_CHART, NULL, 0, "Draw what was live and resident over time, not only on a terminal", 1},
 	{0},
 };
 
@@ -358,7 +391,11 @@ int ml_command_summary(int argc, char **argv)
 	int status;
 
 	ml_options_init(&o);
+	if (isatty(STDOUT_FILENO))
+		o.points = CHART_POINTS;
 	status = ml_command_find(&finds, &argp, argc, argv, &o);
+	if (o.json)
+		o.points = CHART_POINTS;
 	if (!status)
 		status = ml_command_written(stdout, print_summary(&finds, &o));
 	ml_finds_free(&finds);
