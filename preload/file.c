@@ -475,7 +475,9 @@ static bool sync_all(const struct ml_piece *ring)
 
 	for (uint32_t i = 0; written && i < file.mapping_count; i++) {
 		struct mapping *m = &file.mappings[i];
-		if (m->kind != ML_EXTENT_RING)
+		if (m->kind == ML_EXTENT_COUNTS)
+			written = write_all(m, 0, m->bytes);
+		else if (m->kind != ML_EXTENT_RING)
 			written = sync_mapping(m);
 		else if (!ring || m->memory == (const uint8_t *)ring)
 			written = write_all(m, 0, m->bytes);

@@ -3,6 +3,7 @@
 #include <sys/auxv.h>
 
 #include "preload/file.h"
+#include "preload/occurrences.h"
 #include "preload/options.h"
 #include "preload/process.h"
 #include "preload/ring.h"
@@ -347,6 +348,22 @@ static void put_python(void)
 	}
 	if (ml_process.late)
 		put(NULL, "late", "1");
+	if (ml_occurrences_refused())
+		put(NULL, ML_OCCURRENCES_REFUSED, ml_occurrences_refused());
+}
+
+bool ml_identity_add(const char *key, const char *value)
+{
+	size_t bytes = strlen(key) + strlen(value) + 3;
+	char *extent = ml_file_map(ML_EXTENT_META, 0, bytes);
+
+	if (!extent)
+		return false;
+	/* A key that is empty ends the text: it comes last. */
+	memcpy(extent + strlen(key) + 1, value, strlen(value));
+	memcpy(extent + 1, key + 1, strlen(key) - 1);
+	__atomic_store_n(extent, key[0], __ATOMIC_RELEASE);
+	return true;
 }
 
 static void put_parent_rings(void)

@@ -21,6 +21,9 @@ const char *ml_identity_program(void);
 /* Writes META, with ml_process.lock held, when the file has its name. False: there is no room for it. */
 bool ml_identity_write(void);
 
+/* Adds a pair to a META that is written, with ml_process.lock held. False: there is no room. */
+bool ml_identity_add(const char *key, const char *value);
+
 /* A longer name of a source file is in no scope. */
 #define ML_IDENTITY_FILE_MAX 8192u
 

@@ -120,7 +120,15 @@ static bool take_sample(const char *text)
 
 static bool take_occurrences(const char *text)
 {
-	return !strcmp(text, "auto") || !strcmp(text, "off");
+	if (!strcmp(text, "auto"))
+		ml_options.occurrences = ML_OCCURRENCES_AUTO;
+	else if (!strcmp(text, "on"))
+		ml_options.occurrences = ML_OCCURRENCES_ON;
+	else if (!strcmp(text, "off"))
+		ml_options.occurrences = ML_OCCURRENCES_OFF;
+	else
+		return false;
+	return true;
 }
 
 static bool take_log(const char *text)

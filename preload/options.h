@@ -16,10 +16,17 @@ enum ml_native {
 	ML_NATIVE_FULL,   /* of what is allocated all native frames, with those of Python where they belong */
 };
 
+enum ml_occurrences {
+	ML_OCCURRENCES_OFF,
+	ML_OCCURRENCES_AUTO, /* where the interpreter can tell them */
+	ML_OCCURRENCES_ON,   /* the same, but it is worth a word where it cannot */
+};
+
 struct ml_options {
 	bool off;     /* MEMLINE_OFF is set */
 	bool objects; /* record the PyMem domains */
 	enum ml_native native;
+	enum ml_occurrences occurrences;
 	const char *scope; /* as trace/scope.h takes it */
 	uint64_t max_bytes;
 	uint64_t keep_free; /* ML_KEEP_FREE_AUTO: decided by the size of the file system */

@@ -7,6 +7,7 @@
 #include "preload/file.h"
 #include "preload/identity.h"
 #include "preload/merged.h"
+#include "preload/occurrences.h"
 #include "preload/options.h"
 #include "preload/pymem.h"
 #include "preload/record.h"
@@ -193,6 +194,7 @@ static bool start_trace(void)
 	ml_process.baseline_rss = ml_identity_resident_pages() * getauxval(AT_PAGESZ);
 	atomic_store(&finalized, false);
 	ml_ring_reset();
+	ml_occurrences_reset();
 	if (!ml_file_start() || !ml_tree_reset())
 		return false;
 	ml_process.control = ml_file_map(ML_EXTENT_CONTROL, 0, sizeof *ml_process.control);
@@ -257,6 +259,7 @@ static void start_tracking(struct ml_object *object, bool late)
 	ml_process.python_start = object->start;
 	ml_process.python_end = object->end;
 	ml_process.late = late;
+	ml_occurrences_find(object);
 	atomic_store(&ml_process.walks, ml_process.python && !late);
 	ml_symbols_changed(&ml_process.loader_seen);
 	if (!make_wiped_page() || !start_trace()) {

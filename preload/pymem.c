@@ -2,6 +2,7 @@
 
 #include <stddef.h>
 
+#include "preload/occurrences.h"
 #include "preload/options.h"
 #include "preload/process.h"
 #include "preload/record.h"
@@ -283,7 +284,9 @@ void ml_pymem_check(struct ml_thread *t, const void *caller)
 		return;
 	initialized = ml_process.abi.is_initialized() != 0;
 	install_all();
-	if (initialized)
+	if (initialized) {
 		atomic_store(&ml_pymem_settled, true);
+		ml_occurrences_poll();
+	}
 	atomic_store(&installing, false);
 }

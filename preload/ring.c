@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "preload/file.h"
+#include "preload/occurrences.h"
 #include "preload/process.h"
 #include "preload/sys.h"
 
@@ -248,6 +249,7 @@ static void tick(struct ml_ring *r)
 
 	r->countdown = ML_RING_PERIOD;
 	ml_process_obey();
+	ml_occurrences_poll();
 	if (ns <= r->ns)
 		return;
 	if (claim_rss(ns)) {
@@ -293,6 +295,16 @@ uint8_t *ml_ring_attend(struct ml_ring *r, bool look)
 		ml_ring_commit(r, ml_put_finalize(r->at));
 	}
 	return r->at;
+}
+
+uint32_t ml_ring_newest(uint64_t *state)
+{
+	uint32_t id = (uint32_t)(atomic_load_explicit(&ml_turn, memory_order_acquire) & NOBODY);
+
+	if (id == NOBODY)
+		return ML_COUNT_NO_RING;
+	*state = __atomic_load_n(&ring_at(id)->piece->state, __ATOMIC_RELAXED);
+	return id;
 }
 
 void ml_ring_take_turn(struct ml_ring *r)

@@ -57,6 +57,9 @@ static inline bool ml_ring_has_turn(const struct ml_ring *r)
 	return (turn & (((uint64_t)1 << ML_TURN_OWNER_BITS) - 1)) == r->id;
 }
 
+/* The ring of the newest record of the process, and the state of its piece; ML_COUNT_NO_RING: there is no record. */
+uint32_t ml_ring_newest(uint64_t *state);
+
 /* Takes the turn for this ring: notes it in front of the record. */
 void ml_ring_take_turn(struct ml_ring *r);
 

@@ -500,9 +500,25 @@ static __attribute__((noinline)) uint32_t stay(struct ml_stack *s, const void *t
 	return go_on(s, index, instr);
 }
 
+/* A walker that knows nothing finds no frame at once, which leads to stay_unusual(). */
+void ml_stack_instead(struct ml_stack *s, uint32_t node)
+{
+	if (node && !s->instead) {
+		s->kept = s->walker;
+		s->walker = (struct ml_walker){.self = 0};
+	} else if (!node && s->instead) {
+		s->walker = s->kept;
+	}
+	s->instead = node;
+}
+
 static __attribute__((noinline)) uint32_t stay_unusual(struct ml_stack *s)
 {
-	const void *top = ml_walk_top_unusual(abi(), &s->walker, (uintptr_t)__builtin_frame_address(0));
+	const void *top;
+
+	if (s->instead)
+		return s->instead;
+	top = ml_walk_top_unusual(abi(), &s->walker, (uintptr_t)__builtin_frame_address(0));
 
 	if (!top)
 		return end_stack(s);
@@ -592,6 +608,7 @@ bool ml_stack_prepare(struct ml_stack *s)
 	s->ways = s->generators = s->watched = 0;
 	s->told = NULL;
 	s->crossed = false;
+	s->instead = 0;
 	return s->recents != NULL;
 }
 

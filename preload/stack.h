@@ -64,6 +64,8 @@ struct ml_stack {
 	uint32_t *attend;      /* the countdown of the ring, which 1 makes attend to the event; NULL: there is none */
 	const void *generator; /* the one that generators is about */
 	const void *told;      /* the last one that the trace names */
+	uint32_t instead; /* 0, or the node of every event: see ml_stack_instead() */
+	struct ml_walker kept;
 };
 
 /* Frames from the root that get nodes of their own; deeper ones share one <deeper> node. */
@@ -84,6 +86,9 @@ uint32_t ml_stack_frame(const struct ml_stack *s, uint32_t index, uint32_t paren
 
 /* A mark on top of parent. */
 uint32_t ml_stack_mark(const struct ml_stack *s, uint32_t parent, enum ml_mark mark);
+
+/* From now on the thread's events get this node, whatever its stack; 0: no longer. */
+void ml_stack_instead(struct ml_stack *s, uint32_t node);
 
 /* Makes a stack, all zero at first, ready for another thread. What was learnt stays, but not the chain. False: no
    memory. */

@@ -35,6 +35,7 @@ struct fresh {
 };
 
 struct ml_fold_state {
+	const struct ml_trace *trace;
 	struct ml_fold_options options;
 	uint64_t page_bytes;
 	bool counting;         /* the window has begun */
@@ -689,6 +690,9 @@ struct ml_fold *ml_fold_new(const struct ml_trace *t, const struct ml_fold_optio
 	f->nodes_n = t->nodes_n;
 	f->nodes = ml_memory_get(f->nodes_n, sizeof *f->nodes);
 	f->state = s;
+	s->trace = t;
+	if (!options->from_ns && options->to_ns == UINT64_MAX && !options->tid)
+		ml_runs_begin(&f->runs, t);
 	s->options = *options;
 	s->blocks.births = options->births;
 	s->page_bytes = t->page_bytes;
@@ -736,7 +740,9 @@ bool ml_fold_feed(struct ml_fold *f, const struct ml_moment *moments, size_t n)
 			s->options.clock->strike(s->options.clock, f, m->ns);
 		f->totals.events++;
 		f->totals.end_ns = m->ns;
+		ml_runs_before(&f->runs, s->trace, m);
 		fold_event(f, m);
+		ml_runs_behind(&f->runs, m, f->totals.events, s->live_bytes);
 	}
 	return !s->ended;
 }
@@ -819,6 +825,7 @@ void ml_fold_finish(struct ml_fold *f)
 	for (uint32_t i = 0; i < f->nodes_n; i++)
 		settled(f, i);
 	add_up_mappings(f);
+	ml_runs_end(&f->runs);
 }
 
 void ml_fold_each_live(const struct ml_fold *f, void (*take)(void *context, const struct ml_live *live), void *context)
@@ -847,6 +854,7 @@ void ml_fold_free(struct ml_fold *f)
 	ml_mappings_free(&f->state->mappings);
 	free(f->state->pending);
 	free(f->state->is_ours);
+	ml_runs_free(&f->runs);
 	free(f->state);
 	free(f->nodes);
 	free(f);

@@ -213,7 +213,9 @@ static json_t *line(const struct ml_reading *r, const struct ml_line *l, const s
 
 	json_object_set_new(o, "line", json_integer(l->line));
 	json_object_set_new(o, "source", text ? ml_json_bytes(text, bytes) : json_null());
-	json_object_set_new(o, "occurrences", json_null());
+	json_object_set_new(o, "occurrences", l->counted ? number(l->occurrences) : json_null());
+	if (l->at_least)
+		json_object_set_new(o, "occurrences_at_least", json_true());
 	json_object_set_new(o, "mem_bytes", number(l->mem_bytes));
 	json_object_set_new(o, "increment_bytes", json_integer(l->increment_bytes));
 	json_object_set_new(o, "own_increment_bytes", json_integer(l->own_increment_bytes));

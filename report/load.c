@@ -418,6 +418,41 @@ static void read_all_nodes(struct ml_trace *t)
 	free(sorted);
 }
 
+/* COUNTS. */
+
+static bool count_makes_sense(const struct ml_trace *t, const struct ml_count *c)
+{
+	return c->count <= ML_COUNT_MAX + 1 && ml_load_code(t, c->code) && c->line && c->line <= INT32_MAX;
+}
+
+static void read_counts(struct ml_trace *t, const struct ml_extent *e)
+{
+	uint64_t at = e->offset, end = at + ml_file_within(t, e);
+	struct ml_file_window w;
+	const struct ml_count *c;
+
+	ml_file_window_open(&w, t, at, end - at);
+	for (; (c = ml_file_window_get(&w, at, sizeof *c)); at += sizeof *c) {
+		if (!c->count)
+			continue;
+		if (!count_makes_sense(t, c)) {
+			ml_file_damaged(t, ML_DAMAGE_COUNT, at);
+			continue;
+		}
+		t->counts = ml_memory_grow(t->counts, t->counts_n, sizeof *t->counts);
+		t->counts[t->counts_n++] = *c;
+	}
+	ml_file_window_close(&w);
+	t->counts_lines = true;
+}
+
+static void read_all_counts(struct ml_trace *t)
+{
+	for (size_t i = 0; i < t->extents_n; i++)
+		if (t->extents[i].kind == ML_EXTENT_COUNTS)
+			read_counts(t, &t->extents[i]);
+}
+
 /* The whole. */
 
 static struct ml_trace *open_directory(const char *path, char **error)
@@ -461,6 +496,7 @@ struct ml_trace *ml_load_open(const char *path, char **error)
 	read_meta(t);
 	read_all_definitions(t);
 	read_all_nodes(t);
+	read_all_counts(t);
 	t->own_nodes_n = t->nodes_n;
 	t->own_codes_n = t->codes_n;
 	t->own_modules_n = t->modules_n;
@@ -482,6 +518,7 @@ void ml_load_close(struct ml_trace *t)
 	free(t->codes);
 	free(t->modules);
 	free(t->nodes);
+	free(t->counts);
 	free(t->meta);
 	free(t->meta_text);
 	free(t->extents);
@@ -506,6 +543,11 @@ void ml_load_rewind(struct ml_trace *t)
 {
 	ml_merge_start(t);
 	t->inherited_is_read = false;
+}
+
+uint32_t ml_load_ring(const struct ml_trace *t, uint32_t id)
+{
+	return ml_merge_ring(t->merge, id);
 }
 
 double ml_load_progress(const struct ml_trace *t)

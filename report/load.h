@@ -22,6 +22,7 @@
 	X(META, "descriptions of the process that are cut off")                                                        \
 	X(DEFINITION, "damaged definitions of code objects and modules")                                               \
 	X(NODE, "damaged nodes of the tree of stacks")                                                                 \
+	X(COUNT, "damaged counts of how often lines ran")                                                              \
 	X(PIECE, "damage in the event stream, where the rest of a piece may have been left out")                       \
 	X(MISSING, "gaps in the event stream")                                                                         \
 	X(READ, "parts of the trace that could not be read from the disk")                                             \
@@ -94,6 +95,12 @@ struct ml_trace {
 	uint32_t rings_n;        /* rings that have events */
 	struct ml_trace *parent; /* from which it inherits, or NULL */
 
+	/* How often lines ran: those that did. Without counting there are none, but there may be none where lines are
+	   counted, too. */
+	bool counts_lines;
+	struct ml_count *counts;
+	size_t counts_n;
+
 	struct ml_damage_count damage[ML_DAMAGES];
 
 	char *meta_text;             /* private: what meta points into */
@@ -113,6 +120,7 @@ struct ml_moment {
 	uint64_t ns;     /* since the start of tracking; never smaller than that of the moment before */
 	uint64_t rss;    /* bytes, of a TIME that measured it; else 0 */
 	uint64_t offset; /* of the record in the file */
+	uint64_t place;  /* of the record in its ring: what ml_piece.state was before it came */
 	uint32_t tid;
 	uint32_t ring; /* which one, from 0 without holes up to rings_n of the trace */
 	/* It stands for something that was live when the process was forked: ns, offset and tid are 0. */
@@ -133,6 +141,9 @@ void ml_load_close(struct ml_trace *t);
  */
 size_t ml_load_next(struct ml_trace *t, const struct ml_moment **moments);
 void ml_load_rewind(struct ml_trace *t);
+
+/* Which ring, as the trace's own moments have it, the ring with this id is; UINT32_MAX: it has no events. */
+uint32_t ml_load_ring(const struct ml_trace *t, uint32_t id);
 
 /* How much of the events has been read, from 0 to 1. */
 double ml_load_progress(const struct ml_trace *t);

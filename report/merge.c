@@ -475,6 +475,7 @@ static int next_record(struct ml_trace *t, struct stream *s, struct ml_moment *m
 	for (;;) {
 		int got;
 		m->offset = s->offset + (uint64_t)(s->cursor.at - s->start);
+		m->place = ML_PIECE_STATE(s->sequence - 1, s->cursor.at - s->start);
 		got = ml_get(&s->cursor, &m->event);
 		if (got > 0)
 			return 1;
@@ -614,6 +615,22 @@ size_t ml_merge_next(struct ml_trace *t, const struct ml_moment **moments)
 		n = deliver(t, n);
 	*moments = t->merge->batch;
 	return n;
+}
+
+static int by_ring_id(const void *key, const void *stream)
+{
+	uint32_t id = *(const uint32_t *)key, ring = ((const struct stream *)stream)->ring;
+
+	return (id > ring) - (id < ring);
+}
+
+/* Streams were made in the order of their rings. */
+uint32_t ml_merge_ring(const struct ml_merge *m, uint32_t id)
+{
+	const struct stream *s =
+		m->streams_n ? bsearch(&id, m->streams, m->streams_n, sizeof *m->streams, by_ring_id) : NULL;
+
+	return s ? (uint32_t)(s - m->streams) : UINT32_MAX;
 }
 
 double ml_merge_progress(const struct ml_merge *m)

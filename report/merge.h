@@ -34,6 +34,7 @@ void ml_merge_start(struct ml_trace *t);
 void ml_merge_free(struct ml_merge *m);
 
 size_t ml_merge_next(struct ml_trace *t, const struct ml_moment **moments);
+uint32_t ml_merge_ring(const struct ml_merge *m, uint32_t id);
 double ml_merge_progress(const struct ml_merge *m);
 
 #endif

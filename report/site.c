@@ -313,6 +313,19 @@ static void resolve_nodes(struct resolving *a)
 	}
 }
 
+/* A count is of a code object's line: where that is folded, the function around it has it. */
+static void resolve_counts(struct resolving *a)
+{
+	size_t i;
+
+	a->nodes->counted = ml_memory_get(a->trace->counts_n, sizeof(*a->nodes->counted));
+	for (i = 0; i < a->trace->counts_n; i++) {
+		const struct ml_count *c = &a->trace->counts[i];
+		uint32_t function = a->functions[ml_load_code(a->trace, c->code) - a->trace->codes];
+		a->nodes->counted[i] = function == NONE ? NONE : intern_line(a->sites, function, (int)c->line);
+	}
+}
+
 void ml_sites_resolve(struct ml_sites *s, const struct ml_trace *t, const struct ml_scope *scope,
 		      struct ml_site_nodes *nodes)
 {
@@ -328,6 +341,7 @@ void ml_sites_resolve(struct ml_sites *s, const struct ml_trace *t, const struct
 	ml_places_begin(&a.places, t);
 	add_codes(&a);
 	resolve_nodes(&a);
+	resolve_counts(&a);
 	free(a.functions);
 	ml_places_end(&a.places);
 }
@@ -337,6 +351,7 @@ void ml_site_nodes_free(struct ml_site_nodes *nodes)
 	free(nodes->line);
 	free(nodes->anchor);
 	free(nodes->in_scope);
+	free(nodes->counted);
 }
 
 /* One trace on its way into the sites. */
@@ -482,6 +497,30 @@ static void add_inclusive(struct adding *a, struct subtree *lasts)
 	free(c.next);
 }
 
+/* How often lines ran; and that may be behind their last event. */
+static void add_counts(struct adding *a, struct subtree *lasts)
+{
+	const struct ml_runs *runs = &a->fold->runs;
+	size_t i;
+
+	for (i = 0; i < runs->n; i++) {
+		const struct subtree last = {.last_sequence = runs->runs[i].sequence,
+					     .last_live = runs->runs[i].live_bytes};
+		bool more = a->trace->counts[i].count > ML_COUNT_MAX;
+		uint32_t n = a->nodes->counted[i];
+		struct ml_line *line;
+
+		if (n == NONE)
+			continue;
+		line = &a->sites->lines[n];
+		line->counted = true;
+		line->at_least |= more;
+		line->occurrences += more ? ML_COUNT_MAX : a->trace->counts[i].count;
+		if (!more)
+			take_last(&lasts[n], &last);
+	}
+}
+
 void ml_sites_add(struct ml_sites *s, const struct ml_site_nodes *nodes, const struct ml_fold *fold,
 		  uint64_t baseline_rss)
 {
@@ -492,6 +531,7 @@ void ml_sites_add(struct ml_sites *s, const struct ml_site_nodes *nodes, const s
 	add_own(&a);
 	ml_natives_add(&s->natives, nodes->trace, fold, nodes->anchor);
 	add_inclusive(&a, lasts);
+	add_counts(&a, lasts);
 	for (i = 0; i < s->lines_n; i++)
 		if (lasts[i].last_sequence)
 			s->lines[i].mem_bytes += lasts[i].last_live + baseline_rss;
@@ -500,7 +540,7 @@ void ml_sites_add(struct ml_sites *s, const struct ml_site_nodes *nodes, const s
 
 static bool is_empty(const struct ml_line *line)
 {
-	return !line->events && !line->inclusive_live_bytes && !line->inclusive_peak_bytes && !line->mem_bytes;
+	return !line->events && !line->counted && !line->inclusive_live_bytes && !line->inclusive_peak_bytes && !line->mem_bytes;
 }
 
 static int compare_lines(const void *left, const void *right)

@@ -25,8 +25,13 @@ struct ml_line {
 	uint32_t function; /* private to site.c */
 	uint32_t number;   /* as an owner of native allocations */
 	uint64_t events;   /* allocations and frees while the line was running */
+	bool counted;
+	bool at_least; /* it ran more often than it was counted */
+	uint64_t occurrences;
 	int64_t increment_bytes;
-	uint64_t mem_bytes; /* tracked bytes when it last finished an event, plus the baseline; 0: no event */
+	/* Tracked bytes when it last finished an event or, where it was counted, began to run, plus the baseline; 0:
+	   neither. */
+	uint64_t mem_bytes;
 	uint64_t inclusive_live_bytes;
 	uint64_t inclusive_peak_bytes;
 	/* Own: */
@@ -47,7 +52,7 @@ struct ml_function {
 	bool hidden;                    /* not asked for: set by ml_reading_finish(), as the next */
 	const struct ml_source *source; /* NULL where hidden */
 	int64_t increment_bytes;        /* of its lines together */
-	struct ml_line *lines;          /* those with an event or live bytes, by number */
+	struct ml_line *lines;          /* those with an event, a count or live bytes, by number */
 	size_t lines_n;
 };
 
@@ -73,6 +78,7 @@ struct ml_site_nodes {
 	uint32_t *line;   /* by node: the number of its own line, or ML_NO_LINE */
 	uint32_t *anchor; /* by node: the number of its anchor, or one of ML_OWNER_ */
 	bool *in_scope;   /* by node: the anchor is a line */
+	uint32_t *counted; /* by place in the trace's counts: the number of the line, or ML_NO_LINE */
 };
 
 #define ML_NO_LINE UINT32_MAX

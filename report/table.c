@@ -146,7 +146,7 @@ static const char *const *set_wide(struct wide_cells *w, const struct ml_reading
 static void print_row(FILE *out, const struct ml_reading *r, const struct ml_options *o, const struct ml_source *source,
 		      int number, const struct ml_line *l)
 {
-	char line[16], mem[CELL_BYTES] = "", increment[CELL_BYTES] = "";
+	char line[16], mem[CELL_BYTES] = "", increment[CELL_BYTES] = "", occurrences[32] = "";
 	struct wide_cells wide;
 	const char *text;
 	size_t bytes;
@@ -156,7 +156,9 @@ static void print_row(FILE *out, const struct ml_reading *r, const struct ml_opt
 		cell_size(mem, o->precision, (double)l->mem_bytes);
 	if (l)
 		cell_size(increment, o->precision, (double)l->increment_bytes);
-	print_columns(out, line, mem, increment, "", o->wide ? set_wide(&wide, r, o->precision, l) : NULL);
+	if (l && l->counted)
+		snprintf(occurrences, sizeof(occurrences), "%s%" PRIu64, l->at_least ? ">" : "", l->occurrences);
+	print_columns(out, line, mem, increment, occurrences, o->wide ? set_wide(&wide, r, o->precision, l) : NULL);
 	text = ml_source_line(source, number, &bytes);
 	if (text)
 		fwrite(text, 1, bytes, out);

@@ -110,6 +110,10 @@ static void collect_meta(struct ml_warnings *w, const struct ml_trace *t)
 		ml_warnings_add(w, "no Python frames were recorded: %s", refused);
 	else if (!ml_load_meta(t, "python") && ml_load_meta(t, "pid"))
 		ml_warnings_add(w, "no Python frames were recorded: no usable CPython was found");
+	if (ml_load_meta(t, "occurrences_refused"))
+		ml_warnings_add(w, "%s: %s",
+				t->counts_lines ? "lines were not counted until the end" : "lines were not counted",
+				ml_load_meta(t, "occurrences_refused"));
 	if (ml_load_meta(t, "late"))
 		ml_warnings_add(w, "CPython was loaded after the process had started: what came before was not seen");
 	for (i = 0; i < t->meta_n; i++)
