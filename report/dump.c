@@ -84,6 +84,20 @@ static void dump_modules(const struct ml_trace *t, FILE *out)
 	}
 }
 
+static void dump_counts(const struct ml_trace *t, FILE *out)
+{
+	for (size_t i = 0; i < t->counts_n; i++) {
+		const struct ml_count *c = &t->counts[i];
+		fprintf(out, "count code %" PRIu32 " line %" PRIu32 " ran %s%" PRIu64 " times", c->code, c->line,
+			c->count > ML_COUNT_MAX ? "more than " : "",
+			c->count > ML_COUNT_MAX ? (uint64_t)ML_COUNT_MAX : c->count);
+		if (c->ring != ML_COUNT_NO_RING)
+			fprintf(out, ", the last behind ring %" PRIu32 " piece %" PRIu32 " bytes %" PRIu32, c->ring,
+				ML_PIECE_SEQUENCE(c->state), ML_PIECE_USED(c->state));
+		fputc('\n', out);
+	}
+}
+
 /* Functions at the place, innermost first, each with its line where that is known. */
 static void dump_frames(const struct ml_node *n, struct ml_objects *objects, FILE *out)
 {
@@ -162,8 +176,7 @@ static void dump_extent(const struct ml_extent *e, FILE *out)
 	static const char *const kind[] = {
 		[ML_EXTENT_NONE] = "none",     [ML_EXTENT_DIRECTORY] = "directory", [ML_EXTENT_META] = "meta",
 		[ML_EXTENT_DEFS] = "defs",     [ML_EXTENT_NODES] = "nodes",         [ML_EXTENT_RING] = "ring",
-		[ML_EXTENT_EVENTS] = "events", [ML_EXTENT_CONTROL] = "control",
-		[ML_EXTENT_COUNTS] = "counts"};
+		[ML_EXTENT_EVENTS] = "events", [ML_EXTENT_CONTROL] = "control",     [ML_EXTENT_COUNTS] = "counts"};
 
 	fprintf(out, "extent %s at %" PRIu64 " length %" PRIu64 " id %" PRIu32 " sequence %" PRIu64 "\n",
 		e->kind < sizeof(kind) / sizeof(kind[0]) ? kind[e->kind] : "?", e->offset, e->length, e->id,
@@ -222,6 +235,7 @@ int ml_dump(struct ml_trace *t, unsigned parts, struct ml_objects *objects, FILE
 	if (parts & ML_DUMP_DEFS) {
 		dump_codes(t, out);
 		dump_modules(t, out);
+		dump_counts(t, out);
 	}
 	if (parts & ML_DUMP_NODES)
 		dump_nodes(t, objects, out);

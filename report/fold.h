@@ -121,7 +121,7 @@ struct ml_fold {
 	struct ml_tally *nodes; /* by number, as in the trace */
 	uint32_t nodes_n;
 	uint32_t nodes_used;         /* one more than the last that allocated */
-	struct ml_runs runs; /* empty where the options ask for a part of the run */
+	struct ml_runs runs;         /* empty where the options ask for a part of the run */
 	struct ml_fold_state *state; /* private to fold.c */
 };
 

@@ -30,7 +30,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 }
 
 static const struct argp_option options[] = {
-	{"defs", 'd', NULL, 0, "Code objects and modules", 0},
+	{"defs", 'd', NULL, 0, "Code objects, modules and counts of lines", 0},
 	{"nodes", 'n', NULL, 0, "The tree of stacks", 0},
 	{"events", 'e', NULL, 0, "Every record of every piece", 0},
 	{0},

@@ -36,7 +36,7 @@ static const struct variable {
 	{"objects", "MEMLINE_OBJECTS", "on|off", "Record Python's small objects too (on)"},
 	{"native", "MEMLINE_NATIVE", "off|caller|full", "Native frames to record (caller)"},
 	{"sample", "MEMLINE_SAMPLE", "0", "Record every allocation; this version takes no other value"},
-	{"occurrences", "MEMLINE_OCCURRENCES", "auto|off", "Either: this version does not count how often lines run"},
+	{"occurrences", "MEMLINE_OCCURRENCES", "auto|on|off", "Count how often lines run (auto: from CPython 3.12 on)"},
 	{"log", "MEMLINE_LOG", "off", "Write nothing to the program's stderr; no other value is taken"},
 	{"max-bytes", "MEMLINE_MAX_BYTES", "SIZE", "Size of a trace at which recording stops (4G)"},
 	{"keep-free", "MEMLINE_KEEP_FREE", "SIZE", "Free space that recording leaves (auto)"},

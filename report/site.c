@@ -540,7 +540,8 @@ void ml_sites_add(struct ml_sites *s, const struct ml_site_nodes *nodes, const s
 
 static bool is_empty(const struct ml_line *line)
 {
-	return !line->events && !line->counted && !line->inclusive_live_bytes && !line->inclusive_peak_bytes && !line->mem_bytes;
+	return !line->events && !line->counted && !line->inclusive_live_bytes && !line->inclusive_peak_bytes &&
+	       !line->mem_bytes;
 }
 
 static int compare_lines(const void *left, const void *right)

@@ -75,9 +75,9 @@ struct ml_sites {
 struct ml_site_nodes {
 	const struct ml_trace *trace;
 	uint32_t n;
-	uint32_t *line;   /* by node: the number of its own line, or ML_NO_LINE */
-	uint32_t *anchor; /* by node: the number of its anchor, or one of ML_OWNER_ */
-	bool *in_scope;   /* by node: the anchor is a line */
+	uint32_t *line;    /* by node: the number of its own line, or ML_NO_LINE */
+	uint32_t *anchor;  /* by node: the number of its anchor, or one of ML_OWNER_ */
+	bool *in_scope;    /* by node: the anchor is a line */
 	uint32_t *counted; /* by place in the trace's counts: the number of the line, or ML_NO_LINE */
 };
 

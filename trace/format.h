@@ -160,7 +160,7 @@ struct ml_count {
 	uint64_t state;
 	uint32_t ring;
 	uint32_t reserved;
-	uint64_t count; /* ML_COUNT_MAX + 1 stands for all that is more, and the last run is not known then; stored last */
+	uint64_t count; /* stored last. ML_COUNT_MAX + 1 stands for all that is more: the last run is not known then */
 };
 
 #define ML_COUNT_MAX 100000u

@@ -39,6 +39,13 @@ def around_bytearray(python):
     return 64 + BYTES if python.version >= (3, 15) else 56 + 1
 
 
+
+
+def counts_lines(python):
+    """Whether memline counts how often lines run."""
+    return python.version >= (3, 12)
+
+
 SCRATCH = tempfile.TemporaryDirectory(prefix="memline-e2e-", dir=os.path.realpath(tempfile.gettempdir()))
 
 # Options of a report that covers a part: its lines need not add up to the totals.
@@ -51,10 +58,16 @@ FIELDS = ("mem_bytes", "increment_bytes", "own_increment_bytes", "live_bytes", "
 
 
 class Row:
-    """A line of a report's table, its fields without the _bytes at their ends. All zero where nothing happened."""
+    """A line of a report's table, its fields without the _bytes at their ends. All zero where nothing happened.
+
+    occurrences: None where the line was not counted, a text such as ">100000" where it was no longer.
+    """
 
     def __init__(self, line=None):
         self.seen = line is not None
+        self.occurrences = line and line["occurrences"]
+        if line and line.get("occurrences_at_least"):
+            self.occurrences = f">{self.occurrences}"
         for field in FIELDS:
             setattr(self, re.sub("_bytes$", "", field), line[field] if line else 0)
 

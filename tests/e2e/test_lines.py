@@ -4,7 +4,7 @@ Sizes are unlike each other, so that bytes on a wrong line cannot hide. Programs
 made before: storing there allocates nothing.
 """
 import pytest
-from support import BYTES, MIB, around_bytearray, record
+from support import BYTES, MIB, around_bytearray, counts_lines, record
 
 # Frames are heap objects before 3.11, charged to the line that calls, and stay on a free list: at most that much.
 FRAMES = 16 << 10
@@ -507,3 +507,12 @@ def test_garbage_belongs_to_the_line_that_collects_it(python):
     assert rows["made"].increment == 100_000 + BYTES
     assert rows["made"].live == rows["dropped"].increment == 0
     assert near(rows["collected"], -(100_000 + BYTES), 64 << 10)
+
+
+@pytest.mark.few
+@pytest.mark.parametrize("occurrences", ["auto", "on"])
+def test_occurrences_where_the_interpreter_does_not_tell_them(python, occurrences):
+    process = record(python, "keep = bytearray(1000)  # made\n", env={"MEMLINE_OCCURRENCES": occurrences}).process()
+    assert process.rows["made"].occurrences == (1 if counts_lines(python) else None)
+    assert process.warnings == ([] if counts_lines(python) or occurrences == "auto" else
+                                ["lines were not counted: only CPython 3.12 and later tell which lines run"])

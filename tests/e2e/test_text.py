@@ -4,7 +4,7 @@ The parser knows memory_profiler 0.61 alone: fixed columns, one table per functi
 """
 import re
 
-from support import BYTES, MIB, memline, record
+from support import BYTES, MIB, counts_lines, memline, record
 
 HEADER = "Line #    Mem usage    Increment  Occurrences   Line Contents"
 RULE = "=" * 61
@@ -85,13 +85,17 @@ def test_the_tables(python):
         assert numbers == sorted(set(numbers))
         for line, _, _, occurrences, contents in rows:
             assert contents == source[line - 1]
-            assert occurrences is None
+            assert counts_lines(python) or occurrences is None
     by_first_line = {rows[0][0]: {row[0]: row for row in rows} for _, rows in tables}
     assert sorted(by_first_line) == [1, 4, 13]
-    _, mem, increment, _, _ = by_first_line[4][6]
+    _, mem, increment, occurrences, _ = by_first_line[4][6]
+    assert occurrences == (1 if counts_lines(python) else None)
     assert increment == round((9_000_000 + BYTES) / MIB, 1) == 8.6
     assert mem > 8.6
     assert by_first_line[4][7][1:4] == (None, None, None)
+    # It ran and did nothing, and memory was in use then.
+    assert by_first_line[4][8][1:4] == ((mem, 0.0, 1) if counts_lines(python) else (None, None, None))
+    assert by_first_line[4][9][1:4] == (None, None, None)
 
 
 def test_the_numbers_are_those_of_json(python):

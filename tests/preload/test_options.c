@@ -141,7 +141,7 @@ static const char *const bad[] = {
 	"MEMLINE_NATIVE=Full",
 	"MEMLINE_SAMPLE=512k",
 	"MEMLINE_SCOPE=",
-	"MEMLINE_OCCURRENCES=on",
+	"MEMLINE_OCCURRENCES=yes",
 	"MEMLINE_LOG=60s",
 	"MEMLINE_DIR=",
 };
@@ -176,8 +176,12 @@ START_TEST(takes_switches)
 	ck_assert_str_eq(said("option.MAX_NODES"), "4M");
 	read_one("MEMLINE_OCCURRENCES=off");
 	ck_assert_str_eq(said("option.OCCURRENCES"), "off");
+	ck_assert_int_eq(ml_options.occurrences, ML_OCCURRENCES_OFF);
+	read_one("MEMLINE_OCCURRENCES=on");
+	ck_assert_int_eq(ml_options.occurrences, ML_OCCURRENCES_ON);
 	read_one("MEMLINE_SCOPE=/srv/*.py:auto");
 	ck_assert_str_eq(said("option.SCOPE"), "/srv/*.py:auto");
+	ck_assert_str_eq(ml_options.scope, "/srv/*.py:auto");
 }
 END_TEST
 

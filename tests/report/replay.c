@@ -52,9 +52,9 @@ struct replay {
 	struct ml_tally *nodes;
 	uint32_t nodes_n;
 	uint32_t ours, ours_n;
-	uint64_t fresh;       /* address of the block that the event before made, or 0 */
+	uint64_t fresh; /* address of the block that the event before made, or 0 */
 	uint32_t fresh_ring;
-	uint64_t marked;      /* number of the event that made the high-water mark */
+	uint64_t marked; /* number of the event that made the high-water mark */
 	bool counting;
 	bool ended;
 	struct block blocks[REPLAY_BLOCKS];

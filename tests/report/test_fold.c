@@ -16,7 +16,8 @@
 #define RW (PROT_READ | PROT_WRITE)
 #define A 0x7f0000000000u
 
-/* A trace with five nodes (1 to 5), and two (6 and 7) of the recorder's own, under construction, and what was folded from it. */
+/* A trace under construction, with five nodes (1 to 5) and two of the recorder's own (6 and 7), and what was folded
+   from it. */
 static struct build *b;
 static struct build_ring *ring;
 static struct ml_fold *fold;
