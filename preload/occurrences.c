@@ -220,7 +220,8 @@ void ml_occurrences_reset(void)
 {
 	if (counting.slots)
 		ml_sys_munmap(counting.slots, (counting.mask + (size_t)1) * sizeof *counting.slots);
-	memset(&counting, 0, sizeof counting);
+	if (counting.has_extent) /* else it was not touched */
+		memset(&counting, 0, sizeof counting);
 }
 
 /* Whether lines are counted now, where the gate is another one than before: in a forked child, or after a pause. */

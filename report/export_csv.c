@@ -38,8 +38,10 @@ static void print_place(FILE *out, const struct ml_reading *r, const char *file,
 
 static void print_line(FILE *out, const struct ml_line *l)
 {
-	fprintf(out, ",%d,,%" PRIu64 ",%" PRId64 ",%" PRId64, l->line, l->mem_bytes, l->increment_bytes,
-		l->own_increment_bytes);
+	fprintf(out, ",%d,", l->line);
+	if (l->counted)
+		fprintf(out, "%" PRIu64, l->occurrences);
+	fprintf(out, ",%" PRIu64 ",%" PRId64 ",%" PRId64, l->mem_bytes, l->increment_bytes, l->own_increment_bytes);
 	fprintf(out, ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 "\n", l->live_bytes, l->live_blocks,
 		l->allocated_bytes, l->allocations, l->peak_bytes);
 }

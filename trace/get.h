@@ -20,9 +20,9 @@ struct ml_event {
 	bool brk;                    /* MAP, UNMAP_BEGIN */
 	bool released;               /* ARENA */
 	uint32_t node;
-	uint32_t tid; /* BASE */
+	uint32_t tid;     /* BASE */
 	uint64_t address; /* OTHER too: of OURS and GENERATOR */
-	uint64_t bytes; /* size of the block or the range */
+	uint64_t bytes;   /* size of the block or the range */
 	uint32_t prot;
 	uint32_t flags;
 	uint64_t turn;  /* BASE: the turn; TURN: turns to add */
