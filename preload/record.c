@@ -80,7 +80,7 @@ static __attribute__((noinline)) uint32_t unusual_stack(struct ml_ring *r, uint3
 {
 	uint32_t node;
 
-	if (ml_options.native == ML_NATIVE_OFF)
+	if (ml_options.native == ML_NATIVE_OFF || r->stack.instead)
 		return python;
 	if (!allocates)
 		return ml_stack_caller(&r->stack, python, caller);
