@@ -30,7 +30,7 @@ PRELOAD_LDFLAGS := -shared -Wl,--no-undefined -Wl,-z,now -Wl,-z,relro -Wl,--vers
 TRACE_SRC := $(wildcard trace/*.c)
 REPORT_SRC := $(wildcard report/*.c) $(TRACE_SRC) symbolize/python/lines.c \
 	$(addprefix symbolize/native/,dwarf.c demangle.c cache.c) $(BUILD)/generated/report/profile.pb-c.c
-REPORT_LIBS := -lm -ljansson -ldw -lelf -liberty -lprotobuf-c -lz
+REPORT_LIBS := -lm -ljansson -ldw -lelf -liberty -lprotobuf-c -lz -lzstd
 
 # V=1 shows whole command lines.
 Q := $(if $(V),,@)

@@ -19,6 +19,7 @@ int ml_command_clean(int argc, char **argv);
 int ml_command_ctl(int argc, char **argv);
 int ml_command_diff(int argc, char **argv);
 int ml_command_export(int argc, char **argv);
+int ml_command_pack(int argc, char **argv);
 int ml_command_check(int argc, char **argv);
 int ml_command_dump(int argc, char **argv);
 int ml_command_run(int argc, char **argv);

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "report/file.h"
 #include "report/memory.h"
 
 #define ENTRIES (sizeof(((struct ml_control *)NULL)->entry) / sizeof(struct ml_control_entry))
@@ -23,11 +24,11 @@ static const struct ml_extent *find(const struct ml_trace *t)
 }
 
 /* Reads it whole. False: the trace has none. */
-static bool load(const struct ml_trace *t, int fd, struct ml_control *c)
+static bool load(const struct ml_trace *t, struct ml_control *c)
 {
 	const struct ml_extent *extent = find(t);
 
-	return extent && pread(fd, c, sizeof(*c), (off_t)extent->offset) == (ssize_t)sizeof(*c);
+	return extent && ml_file_pread(t, c, sizeof(*c), extent->offset) == (ssize_t)sizeof(*c);
 }
 
 static size_t count(const struct ml_control *c)
@@ -45,7 +46,7 @@ void ml_controls_read(struct ml_controls *c, const struct ml_trace *t)
 	size_t i, k;
 
 	*c = (struct ml_controls){NULL, 0};
-	if (load(t, t->fd, read)) {
+	if (load(t, read)) {
 		c->n = count(read);
 		c->entries = ml_memory_get(c->n, sizeof(*c->entries));
 		memcpy(c->entries, read->entry, c->n * sizeof(*c->entries));
@@ -146,7 +147,7 @@ static char *ask(const struct ml_trace *t, int fd, struct ml_control *c, struct 
 	const bool is_mark = entry->request == ML_REQUEST_MARK;
 	size_t n;
 
-	if (!load(t, fd, c))
+	if (!load(t, c))
 		return ml_memory_print("%s: its process takes no requests", t->path);
 	if (!is_mark && (t->header.flags & ML_FLAG_UNMAPPED))
 		return ml_memory_print("%s: its process cannot be paused: the trace is not mapped", t->path);

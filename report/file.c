@@ -14,6 +14,14 @@ void ml_file_damaged(struct ml_trace *t, enum ml_damage kind, uint64_t offset)
 		t->damage[kind].offset = offset;
 }
 
+ssize_t ml_file_pread(const struct ml_trace *t, void *buffer, size_t bytes, uint64_t offset)
+{
+	if (!t->pack)
+		return pread(t->fd, buffer, bytes, (off_t)offset);
+	errno = EIO;
+	return (ssize_t)ml_pack_read(t->pack, t->packed, offset, buffer, bytes);
+}
+
 size_t ml_file_read(struct ml_trace *t, uint64_t offset, void *buffer, size_t bytes)
 {
 	size_t done = 0;
@@ -21,7 +29,7 @@ size_t ml_file_read(struct ml_trace *t, uint64_t offset, void *buffer, size_t by
 	if (offset > INT64_MAX || bytes > INT64_MAX - offset)
 		return 0;
 	while (done < bytes) {
-		ssize_t got = pread(t->fd, (char *)buffer + done, bytes - done, (off_t)(offset + done));
+		ssize_t got = ml_file_pread(t, (char *)buffer + done, bytes - done, offset + done);
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got < 0)
@@ -77,6 +85,10 @@ uint64_t ml_file_window_data(struct ml_file_window *w, uint64_t offset)
 
 	if (offset >= w->end || (offset >= w->offset && offset - w->offset < w->bytes))
 		return offset;
+	if (w->trace->pack) {
+		uint64_t found = ml_pack_data(w->trace->packed, offset);
+		return found < w->end ? found : w->end;
+	}
 	data = lseek(w->trace->fd, (off_t)offset, SEEK_DATA);
 	if (data < 0) /* ENXIO: only a hole from here on. Any other error: no such call here, all is taken for data. */
 		return errno == ENXIO ? w->end : offset;

@@ -2,10 +2,15 @@
 #ifndef ML_REPORT_FILE_H
 #define ML_REPORT_FILE_H
 
+#include <sys/types.h>
+
 #include "report/load.h"
 
 /* Counts damage of one kind that was met at the offset. */
 void ml_file_damaged(struct ml_trace *t, enum ml_damage kind, uint64_t offset);
+
+/* As pread(2), also out of a pack. */
+ssize_t ml_file_pread(const struct ml_trace *t, void *buffer, size_t bytes, uint64_t offset);
 
 /* Reads up to `bytes` at the offset and returns how many there were: fewer behind the end of the file or a bad
    block. */

@@ -186,10 +186,40 @@ static int find_in(struct ml_finds *f, const char *directory, uint64_t pid, char
 	return *error ? -1 : 0;
 }
 
+static int add_trace(struct ml_finds *f, const char *path, char **error)
+{
+	struct ml_found item = look_at(path);
+
+	*error = item.error;
+	item.error = NULL;
+	if (*error)
+		free_found(&item);
+	else
+		add_item(f, &item);
+	return *error ? -1 : 0;
+}
+
+/* The traces that a pack was made for. Closes it. */
+static int add_pack(struct ml_finds *f, const char *path, struct ml_pack *pack, char **error)
+{
+	size_t i;
+
+	for (i = 0; i < pack->n && !*error; i++) {
+		char *name;
+		if (pack->items[i].kind != ML_PACK_TRACE)
+			continue;
+		name = ml_memory_print("%s/%s", path, pack->items[i].name);
+		add_trace(f, name, error);
+		free(name);
+	}
+	ml_pack_close(pack);
+	return *error ? -1 : 0;
+}
+
 int ml_find(struct ml_finds *f, const char *what, char **error)
 {
+	struct ml_pack *pack;
 	char *directory;
-	struct ml_found item;
 	uint64_t pid = 0;
 	struct stat st;
 	int status;
@@ -198,15 +228,12 @@ int ml_find(struct ml_finds *f, const char *what, char **error)
 	if (what && !stat(what, &st)) {
 		if (S_ISDIR(st.st_mode))
 			return find_in(f, what, 0, error);
-		item = look_at(what);
-		*error = item.error;
-		item.error = NULL;
-		if (*error)
-			free_found(&item);
-		else
-			add_item(f, &item);
-		return *error ? -1 : 0;
+		if ((pack = ml_pack_open(what, error)))
+			return add_pack(f, what, pack, error);
+		return *error ? -1 : add_trace(f, what, error);
 	}
+	if (what && errno == ENOTDIR) /* a trace in a pack? */
+		return add_trace(f, what, error);
 	if (what && !ml_options_number(what, &pid)) {
 		*error =
 			ml_memory_print("%s: %s; give a trace, a directory of traces, or a pid", what, strerror(errno));

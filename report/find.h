@@ -25,9 +25,9 @@ struct ml_finds {
 char *ml_find_directory(void);
 
 /*
- * Adds what a TRACE argument means: a file; a directory, so its newest run; the pid of a process that left traces in
- * ml_find_directory(), so those of its newest run; NULL, so the newest run there. Returns 0, or -1 with a sentence that
- * the caller frees where there is none.
+ * Adds what a TRACE argument means: a file; a pack, so all that it was made for; a directory, so its newest run; the
+ * pid of a process that left traces in ml_find_directory(), so those of its newest run; NULL, so the newest run there.
+ * Returns 0, or -1 with a sentence that the caller frees where there is none.
  */
 int ml_find(struct ml_finds *f, const char *what, char **error);
 

@@ -35,19 +35,48 @@ static char *fail(const struct ml_trace *t, uint64_t offset, const char *what)
 /* How long the file is now. 0, or -1 if that cannot be had. */
 static int measure(struct ml_trace *t, struct stat *status)
 {
+	if (t->pack)
+		return 0;
 	if (fstat(t->fd, status) < 0)
 		return -1;
 	t->file_bytes = (uint64_t)status->st_size;
 	return 0;
 }
 
+/* Opens the pack whose path is followed by the trace's name. False: there is none; *error may say why. */
+static bool open_packed(struct ml_trace *t, char **error)
+{
+	const char *slash = strrchr(t->path, '/');
+	char *path = ml_memory_text(t->path, slash ? (size_t)(slash - t->path) : 0);
+
+	t->pack = ml_pack_open(path, error);
+	free(path);
+	if (!t->pack)
+		return false;
+	t->packed = ml_pack_find(t->pack, ML_PACK_TRACE, slash + 1);
+	if (!t->packed)
+		*error = ml_memory_print("%s: there is no such trace in the pack", t->path);
+	else
+		t->file_bytes = t->packed->bytes;
+	return t->packed != NULL;
+}
+
 static char *open_file(struct ml_trace *t)
 {
 	struct stat status;
+	char *error = NULL;
+	int wrong;
 
 	/* O_NONBLOCK: a FIFO must not make us wait. */
 	t->fd = open(t->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (t->fd < 0 || measure(t, &status) < 0)
+	wrong = errno;
+	if (t->fd < 0 && wrong == ENOTDIR && open_packed(t, &error))
+		return NULL;
+	if (error)
+		return error;
+	if (t->fd < 0)
+		return ml_memory_print("%s: cannot be opened: %s", t->path, strerror(wrong));
+	if (measure(t, &status) < 0)
 		return ml_memory_print("%s: cannot be opened: %s", t->path, strerror(errno));
 	if (!S_ISREG(status.st_mode))
 		return ml_memory_print("%s: is not a file, so no trace; give a file that ends in .memline", t->path);
@@ -526,6 +555,7 @@ void ml_load_close(struct ml_trace *t)
 	free(t->path);
 	if (t->fd >= 0)
 		close(t->fd);
+	ml_pack_close(t->pack);
 	free(t);
 }
 

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "report/pack.h"
 #include "trace/format.h"
 #include "trace/get.h"
 
@@ -71,7 +72,9 @@ struct ml_module {
 
 struct ml_trace {
 	char *path;
-	int fd;
+	int fd;                         /* -1: it is in a pack, */
+	struct ml_pack *pack;           /* NULL where it isn't, */
+	const struct ml_packed *packed; /* and there it is this */
 	uint64_t file_bytes;
 	uint64_t page_bytes; /* of the recorded process */
 	struct ml_header header;

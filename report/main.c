@@ -24,6 +24,7 @@ static const struct command {
 	{"summary", ml_command_summary, "totals, the process tree, the largest lines, what was dropped"},
 	{"diff", ml_command_diff, "what changed between two traces, line by line or stack by stack"},
 	{"export", ml_command_export, "for flame graphs, speedscope, go tool pprof, spreadsheets"},
+	{"pack", ml_command_pack, "traces, sources and symbols in one file, for another machine"},
 	{"list", ml_command_list, "the traces that are there, newest first"},
 	{"clean", ml_command_clean, "remove old traces"},
 	{"ctl", ml_command_ctl, "pause and resume recording, or name a moment"},

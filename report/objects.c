@@ -92,6 +92,19 @@ static void drop_trace(struct ml_objects *o)
 	free(o->numbers);
 }
 
+/* What is known of an object of a trace in a pack is in the pack. */
+static void take_symbols(struct ml_pack *pack, struct ml_object *object)
+{
+	char *name = ml_pack_object_name(object->path, object->build_id, object->build_id_bytes);
+	const struct ml_packed *item = ml_pack_find(pack, ML_PACK_SYMBOLS, name);
+
+	free(name);
+	object->symbols = item ? ml_pack_text(pack, item) : NULL;
+	object->cache = ml_cache_of(object->symbols, object->symbols ? (size_t)item->bytes : 0);
+	object->problem = item ? (enum ml_dwarf_problem)item->detail : 0;
+	object->opened = object->cache_sought = true;
+}
+
 static uint32_t add(struct ml_objects *o, char *path, const uint8_t *build_id, uint32_t bytes)
 {
 	struct ml_object *object;
@@ -129,7 +142,10 @@ static uint32_t intern(struct ml_objects *o, const struct ml_module *m)
 		free(path);
 		return 0;
 	}
-	return add(o, path, m->build_id, m->build_id_bytes);
+	i = add(o, path, m->build_id, m->build_id_bytes);
+	if (o->trace->pack)
+		take_symbols(o->trace->pack, &o->objects[i]);
+	return i;
 }
 
 /* Modules by address. */
@@ -309,6 +325,7 @@ void ml_objects_free(struct ml_objects *o)
 	for (i = 0; i < o->n; i++) {
 		ml_cache_close(o->objects[i].cache, ML_CACHE_BYTES); /* has texts of dwarf */
 		ml_dwarf_close(o->objects[i].dwarf);
+		free(o->objects[i].symbols);
 		free(o->objects[i].path);
 		free(o->objects[i].name);
 		free(o->objects[i].build_id);

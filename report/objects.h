@@ -37,6 +37,7 @@ struct ml_object {
 	enum ml_dwarf_problem problem;
 	struct ml_dwarf *dwarf;
 	struct ml_cache *cache;
+	char *symbols; /* the text of the cache, where it is out of a pack */
 };
 
 /* All zero: empty. Object 0, once there is one, is the unknown one. */

@@ -143,6 +143,8 @@ static bool has_successor(const char *path, const struct ml_process_name *name)
 
 static enum ml_process_end find_end(const struct ml_trace *t, const struct ml_process *p)
 {
+	if (t->pack)
+		return (enum ml_process_end)t->packed->detail;
 	if (t->header.end == ML_END_EXIT)
 		return ML_PROCESS_EXIT;
 	if (has_successor(t->path, &p->name))

@@ -192,12 +192,26 @@ static const char *command_text(const struct ml_trace *t)
 	return NULL;
 }
 
+static void open_packed_source(struct ml_pack *pack, struct ml_source *s, const char *file)
+{
+	const struct ml_packed *item = ml_pack_find(pack, ML_PACK_SOURCE, file);
+	char *text = item ? ml_pack_text(pack, item) : NULL;
+
+	if (!text)
+		return;
+	ml_source_take(s, text, (size_t)item->bytes);
+	s->modified_ns = item->modified_ns;
+}
+
 static void open_source(const struct ml_reading *r, struct ml_source *s, const char *file)
 {
 	const char *text;
 
 	if (file[0] != '<') {
-		ml_source_open(s, file);
+		if (r->trace->pack)
+			open_packed_source(r->trace->pack, s, file);
+		else
+			ml_source_open(s, file);
 		return;
 	}
 	text = strcmp(file, "<string>") || r->traces_n > 1 ? NULL : command_text(r->trace);

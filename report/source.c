@@ -78,8 +78,13 @@ int ml_source_open(struct ml_source *s, const char *file)
 
 void ml_source_set(struct ml_source *s, const char *text)
 {
-	*s = (struct ml_source){.text = ml_memory_text(text, strlen(text))};
-	index_lines(s, strlen(text));
+	ml_source_take(s, ml_memory_text(text, strlen(text)), strlen(text));
+}
+
+void ml_source_take(struct ml_source *s, char *text, size_t bytes)
+{
+	*s = (struct ml_source){.text = text};
+	index_lines(s, bytes);
 }
 
 void ml_source_close(struct ml_source *s)

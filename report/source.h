@@ -22,6 +22,9 @@ int ml_source_open(struct ml_source *s, const char *file);
 /* The same for text that is in memory already, which is copied. */
 void ml_source_set(struct ml_source *s, const char *text);
 
+/* The same for text that is the source's from now on; there is one more byte of it. */
+void ml_source_take(struct ml_source *s, char *text, size_t bytes);
+
 void ml_source_close(struct ml_source *s);
 
 /* The line (from 1) without its end, and its length; NULL where there is none. */

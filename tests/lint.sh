@@ -36,6 +36,7 @@ only_in 'Python\.h|internal/pycore.*' 'tests/'
 only_in 'dwarf\.h|elfutils/.*|libelf\.h|gelf\.h' 'symbolize/native/dwarf|tests/'
 only_in 'libiberty/.*' 'symbolize/native/demangle|tests/'
 only_in 'libunwind.*' 'tests/'
+only_in 'zstd\.h' 'report/pack|tests/'
 only_in 'zlib\.h' 'report/export_pprof|tests/'
 only_in 'jansson\.h' 'report/|tests/'
 

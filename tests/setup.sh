@@ -34,6 +34,7 @@ need "$(header libiberty/demangle.h)" libiberty-dev
 need "$(header protobuf-c/protobuf-c.h)" libprotobuf-c-dev
 need 'command -v protoc-c' protobuf-c-compiler
 need "$(header zlib.h)" zlib1g-dev
+need "$(header zstd.h)" libzstd-dev
 need "command -v $python" python3
 want "$python -c 'import pip'" python3-pip
 if [ "$task" = check ]; then

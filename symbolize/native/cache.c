@@ -209,6 +209,19 @@ struct ml_cache *ml_cache_open(const char *directory, const void *build_id, size
 	return c;
 }
 
+struct ml_cache *ml_cache_of(char *text, size_t bytes)
+{
+	struct ml_cache *c = calloc(1, sizeof(*c));
+
+	if (!c || !grow_index(c)) {
+		free(c);
+		return NULL;
+	}
+	if (text)
+		take_text(c, text, bytes);
+	return c;
+}
+
 size_t ml_cache_get(const struct ml_cache *c, uint64_t address, struct ml_dwarf_frame *frames, size_t room)
 {
 	uint32_t number = c->index[slot_of(c, address)];
@@ -259,11 +272,12 @@ static int compare_known(const void *left, const void *right)
 	return (a->address > b->address) - (a->address < b->address);
 }
 
-static void write_text(const struct ml_cache *c, FILE *out)
+void ml_cache_write(struct ml_cache *c, FILE *out)
 {
 	uint32_t i, k;
 
-	qsort(c->known, c->known_n, sizeof(*c->known), compare_known);
+	if (c->known_n)
+		qsort(c->known, c->known_n, sizeof(*c->known), compare_known);
 	fputs(HEAD, out);
 	for (i = 0; i < c->known_n; i++) {
 		fprintf(out, "@%" PRIx64 "\n", c->known[i].address);
@@ -280,7 +294,7 @@ static void write_text(const struct ml_cache *c, FILE *out)
 }
 
 /* Under another name first, so that a reader, or what is left after a crash, never sees half a file. */
-static void write_file(const struct ml_cache *c)
+static void write_file(struct ml_cache *c)
 {
 	char *path = malloc(strlen(c->path) + sizeof(".XXXXXX"));
 	int fd = path ? mkostemp(strcat(strcpy(path, c->path), ".XXXXXX"), O_CLOEXEC) : -1;
@@ -288,7 +302,7 @@ static void write_file(const struct ml_cache *c)
 	bool failed;
 
 	if (out) {
-		write_text(c, out);
+		ml_cache_write(c, out);
 		failed = ferror(out) || ftell(out) > FILE_MAX;
 		failed |= fclose(out) != 0;
 		if (failed || rename(path, c->path))
@@ -368,7 +382,7 @@ void ml_cache_close(struct ml_cache *c, uint64_t bytes)
 {
 	if (!c)
 		return;
-	if (c->changed) {
+	if (c->changed && c->path) {
 		write_file(c);
 		remove_oldest(c->path, bytes);
 	}

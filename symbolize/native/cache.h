@@ -9,6 +9,7 @@
 #define ML_SYMBOLIZE_NATIVE_CACHE_H
 
 #include <stdbool.h>
+#include <stdio.h>
 
 #include "symbolize/native/dwarf.h"
 
@@ -22,6 +23,13 @@ char *ml_cache_directory(void);
 
 /* Reads what there is of an object; NULL where there is no memory. */
 struct ml_cache *ml_cache_open(const char *directory, const void *build_id, size_t build_id_bytes);
+
+/* One without a file: what another wrote, NUL behind it, or NULL for nothing. The text is changed, and has to live as
+   long as the cache. NULL where there is no memory. */
+struct ml_cache *ml_cache_of(char *text, size_t bytes);
+
+/* Writes all as text. Nothing may be asked of it afterwards. */
+void ml_cache_write(struct ml_cache *c, FILE *out);
 
 /* Writes what is new, so that all files together are not larger than bytes, and frees everything. */
 void ml_cache_close(struct ml_cache *c, uint64_t bytes);
