@@ -39,6 +39,7 @@ struct ml_fold_state {
 	struct ml_fold_options options;
 	uint64_t page_bytes;
 	bool counting;         /* the window has begun */
+	bool counted;          /* the event at hand has counted */
 	bool ended;            /* and has ended */
 	uint64_t live_bytes;   /* of all threads */
 	uint64_t peak_version; /* counts new high-water marks */
@@ -58,6 +59,17 @@ struct ml_fold_state {
 static bool of_thread(const struct ml_fold *f, uint32_t tid)
 {
 	return !f->state->options.tid || f->state->options.tid == tid;
+}
+
+static bool selected(const struct ml_fold *f, uint32_t node)
+{
+	return !f->state->options.nodes || f->state->options.nodes[node];
+}
+
+/* Whether what the node allocates at this moment counts as live. */
+static bool owns(const struct ml_fold *f, const struct ml_moment *m, uint32_t node)
+{
+	return of_thread(f, m->tid) && selected(f, node);
 }
 
 static bool counts(const struct ml_fold *f, const struct ml_moment *m)
@@ -89,13 +101,14 @@ static void allocated(struct ml_fold *f, const struct ml_moment *m, uint32_t nod
 	if (node >= f->nodes_used)
 		f->nodes_used = node + 1;
 	f->state->live_bytes += bytes;
-	if (of_thread(f, m->tid)) {
+	if (owns(f, m, node)) {
 		t->live_bytes += bytes;
 		t->live_blocks++;
 		f->totals.live_bytes += bytes;
 		f->totals.live_blocks++;
 	}
-	if (counts(f, m)) {
+	if (counts(f, m) && selected(f, node)) {
+		f->state->counted = true;
 		t->allocated_bytes += bytes;
 		t->allocations++;
 		f->totals.allocated_bytes += bytes;
@@ -125,8 +138,9 @@ static void freed(struct ml_fold *f, const struct ml_moment *m, uint32_t node, u
 		f->totals.live_bytes -= bytes;
 		f->totals.live_blocks--;
 	}
-	if (counts(f, m)) {
+	if (counts(f, m) && selected(f, owner)) {
 		struct ml_tally *t = &f->nodes[charged(f, node, owner)];
+		f->state->counted = true;
 		t->freed_bytes += bytes;
 		t->frees++;
 		f->totals.freed_bytes += bytes;
@@ -153,7 +167,7 @@ static void new_mark(struct ml_fold *f, uint64_t ns)
 /* The end of what one event does. */
 static void happened(struct ml_fold *f, const struct ml_moment *m, uint32_t node)
 {
-	if (counts(f, m)) {
+	if (counts(f, m) && (selected(f, node) || f->state->counted)) {
 		if (!f->nodes[node].last_sequence)
 			f->nodes[node].first_ns = m->ns;
 		f->nodes[node].last_sequence = f->totals.events;
@@ -173,13 +187,13 @@ static void odd(struct ml_fold *f, enum ml_fold_odd what, const struct ml_moment
 
 static void unknown_free(struct ml_fold *f, const struct ml_moment *m, uint64_t address)
 {
-	f->totals.unknown_frees += counts(f, m);
+	f->totals.unknown_frees += counts(f, m) && !f->state->options.nodes;
 	odd(f, ML_FOLD_UNKNOWN_FREE, m, address);
 }
 
 static void missed_free(struct ml_fold *f, const struct ml_moment *m, uint64_t address)
 {
-	f->totals.missed_frees += counts(f, m);
+	f->totals.missed_frees += counts(f, m) && !f->state->options.nodes;
 	odd(f, ML_FOLD_MISSED_FREE, m, address);
 }
 
@@ -201,7 +215,7 @@ static void add_block(struct ml_fold *f, const struct ml_moment *m, uint32_t nod
 				 .bytes = m->event.bytes,
 				 .node = node,
 				 .domain = domain,
-				 .owned = of_thread(f, m->tid),
+				 .owned = owns(f, m, node),
 				 .born_ms = ml_fold_milliseconds(m->ns)};
 
 	put_block(f, m, node, &block);
@@ -285,7 +299,7 @@ static void add_mapping(struct ml_fold *f, const struct ml_moment *m, uint32_t n
 				     .born = ++f->state->births,
 				     .node = node,
 				     .class = class,
-				     .owned = of_thread(f, m->tid),
+				     .owned = owns(f, m, node),
 				     .born_ms = ml_fold_milliseconds(m->ns)};
 
 	ml_mappings_put(&f->state->mappings, &mapping);
@@ -350,7 +364,7 @@ static void fold_protect(struct ml_fold *f, const struct ml_moment *m)
 		mapping->born = ++f->state->births;
 		mapping->born_ms = ml_fold_milliseconds(m->ns);
 		mapping->node = e->node;
-		mapping->owned = of_thread(f, m->tid);
+		mapping->owned = owns(f, m, e->node);
 		allocated(f, m, e->node, mapping->end - mapping->start);
 		at = mapping->end;
 	}
@@ -575,6 +589,10 @@ static void fold_ours(struct ml_fold *f, const struct ml_moment *m, const struct
 	if (fresh->address != m->event.address || fresh->ring != m->ring ||
 	    !ml_blocks_take(&f->state->blocks, fresh->address, &block))
 		return;
+	if (!selected(f, block.node) || !selected(f, ours)) { /* it stays what it is: nothing else adds up */
+		ml_blocks_put(&f->state->blocks, &block, &old);
+		return;
+	}
 	from = settled(f, block.node);
 	to = settled(f, ours);
 	if (block.owned) {
@@ -616,6 +634,7 @@ static void fold_event(struct ml_fold *f, const struct ml_moment *m)
 	const struct fresh fresh = f->state->fresh;
 
 	f->state->fresh.address = 0;
+	f->state->counted = false;
 	switch (m->event.record) {
 	case ML_RECORD_ALLOC:
 		fold_alloc(f, m);

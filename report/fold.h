@@ -63,6 +63,9 @@ struct ml_fold_options {
 	   nodes are alike. A free by a node that has one, of a block of a node that has none, is the doing of the
 	   latter. */
 	const bool *in_scope;
+	/* By node: only blocks that these have allocated are counted and owned, whoever frees them. NULL: all. What
+	   was freed without having been seen is not counted then. */
+	const bool *nodes;
 	struct ml_fold_watch *watch; /* or NULL, as the next */
 	struct ml_fold_clock *clock;
 };

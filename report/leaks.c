@@ -67,7 +67,7 @@ static void print_allocators(const struct ml_reading *r)
 {
 	char arenas[ML_TABLE_SIZE_BYTES], small[ML_TABLE_SIZE_BYTES];
 
-	if (!r->totals.allocator_bytes || r->no_objects)
+	if (!r->totals.allocator_bytes || r->no_objects || r->selected)
 		return;
 	printf("  CPython's arenas and data stacks have %s, of which live objects take %s: the rest is free for "
 	       "others.\n"

@@ -14,6 +14,8 @@ enum {
 	OPTION_FROM,
 	OPTION_TO,
 	OPTION_END,
+	OPTION_MODULE,
+	OPTION_STACK_CONTAINS,
 	OPTION_MIN_BYTES,
 	OPTION_TOP,
 	OPTION_ALL,
@@ -116,6 +118,12 @@ static error_t parse_select(int key, char *text, struct argp_state *state)
 			argp_error(state, "--end: '%s' is neither 'last' nor 'finalize'", text);
 		o->fold.end_last = !strcmp(text, "last");
 		return 0;
+	case OPTION_MODULE:
+		o->module = text;
+		return 0;
+	case OPTION_STACK_CONTAINS:
+		o->stack_contains = text;
+		return 0;
 	case OPTION_MIN_BYTES:
 		o->min_bytes = ml_options_count(state, "min-bytes", text, 0, UINT64_MAX);
 		return 0;
@@ -190,6 +198,9 @@ static error_t parse_native(int key, char *text, struct argp_state *state)
 static const struct argp_option select_options[] = {
 	{"scope", OPTION_SCOPE, "GLOB", 0, "Source files that are user code (as MEMLINE_SCOPE); may be repeated", 1},
 	{"function", OPTION_FUNCTION, "GLOB", 0, "Only functions of this name; may be repeated", 1},
+	{"module", OPTION_MODULE, "GLOB", 0, "Only what this module's code allocated (python, or a library's name)", 1},
+	{"stack-contains", OPTION_STACK_CONTAINS, "GLOB", 0,
+	 "Only what was allocated with this function, file or library on the stack", 1},
 	{"thread", OPTION_THREAD, "TID", 0, "Only what this thread did", 1},
 	{"from", OPTION_FROM, "T", 0, "From this second on, counted from the start, or from this mark", 1},
 	{"to", OPTION_TO, "T", 0, "Up to this second or mark", 1},

@@ -14,6 +14,8 @@ struct ml_options {
 	char *scope;      /* globs of all --scope, as MEMLINE_SCOPE has them; NULL: as recorded */
 	char **functions; /* of --function */
 	size_t functions_n;
+	const char *module;         /* only what its code asked for; a glob, or NULL, as the next */
+	const char *stack_contains; /* only what was asked for below it */
 	struct ml_fold_options fold;
 	const char *from_mark; /* not NULL: fold.from_ns is where the trace has this mark */
 	const char *to_mark;

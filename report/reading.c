@@ -7,6 +7,7 @@
 #include "report/inherit.h"
 #include "report/memory.h"
 #include "report/progress.h"
+#include "report/select.h"
 
 static struct ml_fold *fold(struct ml_trace *t, const struct ml_fold_options *options)
 {
@@ -116,9 +117,13 @@ static void add_stacks(struct ml_reading *r, const struct ml_site_nodes *nodes, 
 static struct ml_fold *fold_trace(struct ml_reading *r, struct ml_trace *t, const struct ml_site_nodes *nodes,
 				  struct ml_fold_options *window, const struct ml_options *options)
 {
-	bool timeline = options->points && !r->traces_n;
+	bool timeline = options->points && !r->traces_n, *selected;
 	struct ml_fold *f;
 
+	r->sites.natives.objects.options = options->objects;
+	ml_objects_take(&r->sites.natives.objects, t);
+	window->nodes = selected = ml_select_nodes(options, t, &r->sites.natives.objects);
+	r->selected |= selected || window->tid;
 	window->in_scope = nodes->in_scope;
 	window->births = options->hold == ML_HOLD_END;
 	if (timeline) {
@@ -128,6 +133,7 @@ static struct ml_fold *fold_trace(struct ml_reading *r, struct ml_trace *t, cons
 	f = fold(t, window);
 	if (timeline)
 		ml_timeline_end(&r->timeline, f);
+	free(selected);
 	return f;
 }
 
@@ -162,7 +168,6 @@ int ml_reading_add(struct ml_reading *r, const char *path, const struct ml_optio
 	if (!r->trace)
 		r->process = process;
 	add_trace(r, t, &process, f);
-	r->sites.natives.objects.options = options->objects;
 	ml_sites_add(&r->sites, &nodes, f, process.baseline_rss);
 	ml_heap_add(&r->heap, f);
 	if (options->stacks)

@@ -19,6 +19,7 @@ struct ml_reading {
 	uint64_t baseline_rss;
 	uint64_t sample_bytes;
 	bool partial;      /* something that happened isn't in the trace, or can't be read */
+	bool selected;     /* not all that is live was asked for */
 	bool no_objects;   /* MEMLINE_OBJECTS=off */
 	bool no_native;    /* MEMLINE_NATIVE=off: callers of the C library aren't known */
 	uint64_t ended_ns; /* wall clock */

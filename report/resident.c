@@ -46,7 +46,7 @@ void ml_resident_print(FILE *out, const struct ml_reading *r)
 	char size[ML_TABLE_SIZE_BYTES];
 	struct parts p = find_parts(r);
 
-	if (!r->totals.rss_bytes)
+	if (!r->totals.rss_bytes || r->selected)
 		return;
 	fprintf(out, "  why %s are resident at the end\n", ml_table_size(r->totals.rss_bytes, size));
 	print_part(out, p.objects, "live objects in CPython's arenas");
@@ -69,7 +69,7 @@ json_t *ml_resident_json(const struct ml_reading *r)
 {
 	struct parts p = find_parts(r);
 
-	if (!r->totals.rss_bytes)
+	if (!r->totals.rss_bytes || r->selected)
 		return json_null();
 	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "rss_bytes", (json_int_t)r->totals.rss_bytes,
 			 "object_bytes", (json_int_t)p.objects, "object_padding_bytes", (json_int_t)p.objects_padding,

@@ -14,7 +14,7 @@
 
 #include "report/reading.h"
 
-/* Nothing where resident memory was never measured. */
+/* Nothing where resident memory was never measured, or not all that is live was asked for. */
 void ml_resident_print(FILE *out, const struct ml_reading *r);
 
 /* Null there. */

@@ -66,6 +66,7 @@ struct replay {
 		uint64_t bytes;
 	} arenas[REPLAY_BLOCKS];
 	uint32_t arenas_n;
+	bool counted; /* the event that is played */
 };
 
 struct replay *replay_new(const struct ml_fold_options *options, uint32_t nodes_n)
@@ -92,10 +93,22 @@ static bool ours(const struct replay *r, const struct ml_moment *m)
 	return !r->options.tid || m->tid == r->options.tid;
 }
 
+static bool selected(const struct replay *r, uint32_t node)
+{
+	return !r->options.nodes || r->options.nodes[node];
+}
+
+/* What the node allocates counts as live. */
+static bool owns(const struct replay *r, const struct ml_moment *m, uint32_t node)
+{
+	return ours(r, m) && selected(r, node);
+}
+
 static void count_allocation(struct replay *r, const struct ml_moment *m, uint32_t node, uint64_t bytes)
 {
-	if (!r->counting || !ours(r, m))
+	if (!r->counting || !owns(r, m, node))
 		return;
+	r->counted = true;
 	r->nodes[node].allocated_bytes += bytes;
 	r->nodes[node].allocations++;
 	r->totals.allocated_bytes += bytes;
@@ -111,8 +124,9 @@ static void count_free(struct replay *r, const struct ml_moment *m, uint32_t nod
 {
 	if (is_ours(r, owner))
 		node = owner;
-	if (!r->counting || !ours(r, m))
+	if (!r->counting || !owns(r, m, owner))
 		return;
+	r->counted = true;
 	r->nodes[node].freed_bytes += bytes;
 	r->nodes[node].frees++;
 	r->totals.freed_bytes += bytes;
@@ -121,7 +135,7 @@ static void count_free(struct replay *r, const struct ml_moment *m, uint32_t nod
 
 static void count_into(uint64_t *counter, const struct replay *r, const struct ml_moment *m)
 {
-	if (r->counting && ours(r, m))
+	if (r->counting && ours(r, m) && !r->options.nodes)
 		++*counter;
 }
 
@@ -201,7 +215,7 @@ static void acted(struct replay *r, const struct ml_moment *m, uint32_t node)
 {
 	uint64_t all = recount(r, m->ns, false);
 
-	if (r->counting && ours(r, m)) {
+	if (r->counting && ours(r, m) && (selected(r, node) || r->counted)) {
 		r->nodes[node].last_sequence = r->totals.events;
 		r->nodes[node].last_live_bytes = all;
 	}
@@ -249,7 +263,7 @@ static void open_block(struct replay *r, const struct ml_moment *m, uint32_t nod
 	while (r->blocks[i].where != GONE)
 		if (++i == REPLAY_BLOCKS)
 			abort();
-	r->blocks[i] = (struct block){THERE, m->event.address, m->event.bytes, node, ours(r, m), 0};
+	r->blocks[i] = (struct block){THERE, m->event.address, m->event.bytes, node, owns(r, m, node), 0};
 	count_allocation(r, m, node, m->event.bytes);
 }
 
@@ -270,7 +284,7 @@ static void play_ours(struct replay *r, const struct ml_moment *m)
 	bool is_mark = r->marked + 1 == r->totals.events;
 	struct block *b = r->fresh == m->event.address && r->fresh_ring == m->ring ? find_block(r, r->fresh) : NULL;
 
-	if (!b)
+	if (!b || !selected(r, b->node) || !selected(r, r->ours))
 		return;
 	if (r->counting && ours(r, m)) {
 		r->nodes[b->node].allocated_bytes -= b->bytes;
@@ -367,7 +381,7 @@ static void map_pages(struct replay *r, const struct ml_moment *m, uint32_t node
 
 	r->pieces++;
 	for (uint32_t i = from; i < to; i++)
-		r->pages[i] = (struct page){THERE, class, r->pieces, r->pieces, node, ours(r, m)};
+		r->pages[i] = (struct page){THERE, class, r->pieces, r->pieces, node, owns(r, m, node)};
 	if (class == LIVE && to > from)
 		count_allocation(r, m, node, (uint64_t)(to - from) * REPLAY_PAGE);
 }
@@ -404,7 +418,7 @@ static void play_protect(struct replay *r, const struct ml_moment *m)
 		count_allocation(r, m, e->node, (uint64_t)(end - i) * REPLAY_PAGE);
 		r->pieces++;
 		for (; i < end; i++)
-			r->pages[i] = (struct page){THERE, LIVE, r->pieces, r->pieces, e->node, ours(r, m)};
+			r->pages[i] = (struct page){THERE, LIVE, r->pieces, r->pieces, e->node, owns(r, m, e->node)};
 	}
 	acted(r, m, e->node);
 }
@@ -675,6 +689,7 @@ bool replay_event(struct replay *r, const struct ml_moment *m)
 		open_window(r);
 	r->totals.events++;
 	r->totals.end_ns = m->ns;
+	r->counted = false;
 	play(r, m);
 	r->fresh = m->event.record == ML_RECORD_ALLOC ? m->event.address : 0;
 	r->fresh_ring = m->ring;

@@ -1047,7 +1047,7 @@ static void random_trace(struct replay *r, bool honest)
 
 START_TEST(test_against_replay)
 {
-	bool honest = _i % 2;
+	bool honest = _i % 2, nodes[8];
 	struct replay *r;
 	struct ml_trace *t;
 
@@ -1062,6 +1062,11 @@ START_TEST(test_against_replay)
 		options.to_ns = options.from_ns + random_below(20000);
 	if (one_in(4))
 		options.tid = (uint32_t)(100 + random_below(3));
+	if (one_in(4)) {
+		for (size_t i = 0; i < sizeof nodes / sizeof *nodes; i++)
+			nodes[i] = one_in(2);
+		options.nodes = nodes;
+	}
 	options.end_last = one_in(2);
 	r = replay_new(&options, 8);
 	replay_ours(r, 6, 2);
