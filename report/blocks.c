@@ -140,6 +140,19 @@ bool ml_blocks_take(struct ml_blocks *b, uint64_t address, struct ml_block *bloc
 	return true;
 }
 
+bool ml_blocks_get(const struct ml_blocks *b, uint64_t address, struct ml_block *block)
+{
+	uint64_t h = hash(b, address);
+	const struct ml_blocks_part *p = &b->part[part_of(h)];
+	const struct ml_block *place = p->n ? place_at(b, p, find(b, p, address, h)) : NULL;
+
+	if (!place || !place->there)
+		return false;
+	*block = (struct ml_block){0};
+	copy(b, block, place);
+	return true;
+}
+
 bool ml_blocks_next(const struct ml_blocks *b, size_t *cursor, struct ml_block *block)
 {
 	size_t before = 0;

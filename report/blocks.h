@@ -19,7 +19,9 @@ struct ml_block {
 	uint8_t domain;   /* enum ml_domain */
 	bool owned;       /* counts as live: see ml_fold_options.tid */
 	bool there;       /* private: a place of the table that is in use */
-	uint32_t born_ms; /* since the start of tracking; from here on only in tables that keep births, else 0 */
+	/* Only in tables that keep births, else 0: */
+	uint32_t born_ms;    /* since the start of tracking */
+	uint32_t activation; /* in which it was allocated: see report/activations.h */
 };
 
 /* All zero: no blocks. */
@@ -38,6 +40,9 @@ bool ml_blocks_put(struct ml_blocks *b, const struct ml_block *block, struct ml_
 
 /* Takes the block at the address out, into *block. False: there is none. */
 bool ml_blocks_take(struct ml_blocks *b, uint64_t address, struct ml_block *block);
+
+/* The block at the address. False: there is none. */
+bool ml_blocks_get(const struct ml_blocks *b, uint64_t address, struct ml_block *block);
 
 /* The blocks one by one in any order, while none is put or taken: *cursor is 0 at first. False: there are no more. */
 bool ml_blocks_next(const struct ml_blocks *b, size_t *cursor, struct ml_block *block);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "report/activations.h"
 #include "report/blocks.h"
 #include "report/mappings.h"
 #include "report/memory.h"
@@ -25,6 +26,7 @@ struct pending {
 	uint64_t start; /* the range that was taken out, and what was in it */
 	uint64_t end;
 	struct ml_mappings taken;
+	uint32_t activation;
 };
 
 /* The ALLOC that was the last event of all. */
@@ -48,6 +50,7 @@ struct ml_fold_state {
 	struct ml_blocks arenas;
 	struct ml_mappings mappings;
 	struct fresh fresh;
+	uint32_t activation;     /* of the event: 0, or see ml_fold_options.activations */
 	bool *is_ours;           /* by node: under ML_MARK_MEMLINE. NULL: none is */
 	uint32_t ours;           /* the first of them, or 0 */
 	struct pending *pending; /* by ring */
@@ -102,6 +105,8 @@ static void allocated(struct ml_fold *f, const struct ml_moment *m, uint32_t nod
 		f->nodes_used = node + 1;
 	f->state->live_bytes += bytes;
 	if (owns(f, m, node)) {
+		if (f->state->activation)
+			ml_activations_allocated(f->state->options.activations, f->state->activation, bytes);
 		t->live_bytes += bytes;
 		t->live_blocks++;
 		f->totals.live_bytes += bytes;
@@ -126,9 +131,11 @@ static uint32_t charged(const struct ml_fold *f, uint32_t node, uint32_t owner)
 
 /* A block that the owner allocated is gone, by an event of this moment while the node was acting. */
 static void freed(struct ml_fold *f, const struct ml_moment *m, uint32_t node, uint32_t owner, bool owned,
-		  uint64_t bytes)
+		  uint64_t bytes, uint32_t activation)
 {
 	f->state->live_bytes -= bytes;
+	if (f->state->options.activations)
+		ml_activations_freed(f->state->options.activations, activation, bytes);
 	if (f->state->is_ours && f->state->is_ours[owner])
 		node = owner;
 	if (owned) {
@@ -199,13 +206,20 @@ static void missed_free(struct ml_fold *f, const struct ml_moment *m, uint64_t a
 
 /* Blocks. */
 
+static void gone(struct ml_fold *f, uint64_t address, uint64_t bytes)
+{
+	if (f->state->options.activations)
+		ml_activations_gone(f->state->options.activations, address, bytes);
+}
+
 static void put_block(struct ml_fold *f, const struct ml_moment *m, uint32_t node, const struct ml_block *block)
 {
 	struct ml_block old;
 
 	if (ml_blocks_put(&f->state->blocks, block, &old)) {
 		missed_free(f, m, old.address);
-		freed(f, m, node, old.node, old.owned, old.bytes);
+		freed(f, m, node, old.node, old.owned, old.bytes, old.activation);
+		gone(f, old.address, old.bytes);
 	}
 }
 
@@ -216,7 +230,8 @@ static void add_block(struct ml_fold *f, const struct ml_moment *m, uint32_t nod
 				 .node = node,
 				 .domain = domain,
 				 .owned = owns(f, m, node),
-				 .born_ms = ml_fold_milliseconds(m->ns)};
+				 .born_ms = ml_fold_milliseconds(m->ns),
+				 .activation = owns(f, m, node) ? f->state->activation : 0};
 
 	put_block(f, m, node, &block);
 	allocated(f, m, node, block.bytes);
@@ -233,12 +248,13 @@ static void fold_alloc(struct ml_fold *f, const struct ml_moment *m)
 
 static void fold_free(struct ml_fold *f, const struct ml_moment *m)
 {
-	struct ml_block old;
+	struct ml_block old = {.bytes = UINT64_MAX};
 
 	if (ml_blocks_take(&f->state->blocks, m->event.address, &old))
-		freed(f, m, m->event.node, old.node, old.owned, old.bytes);
+		freed(f, m, m->event.node, old.node, old.owned, old.bytes, old.activation);
 	else
 		unknown_free(f, m, m->event.address);
+	gone(f, m->event.address, old.bytes);
 	happened(f, m, m->event.node);
 }
 
@@ -267,7 +283,7 @@ static uint64_t drop_list(struct ml_fold *f, const struct ml_moment *m, uint32_t
 	while (list) {
 		struct ml_mapping *next = list->right;
 		if (list->class == ML_MAPPING_LIVE) {
-			freed(f, m, node, list->node, list->owned, list->end - list->start);
+			freed(f, m, node, list->node, list->owned, list->end - list->start, list->activation);
 			live++;
 		}
 		free(list);
@@ -300,7 +316,8 @@ static void add_mapping(struct ml_fold *f, const struct ml_moment *m, uint32_t n
 				     .node = node,
 				     .class = class,
 				     .owned = owns(f, m, node),
-				     .born_ms = ml_fold_milliseconds(m->ns)};
+				     .born_ms = ml_fold_milliseconds(m->ns),
+				     .activation = owns(f, m, node) ? f->state->activation : 0};
 
 	ml_mappings_put(&f->state->mappings, &mapping);
 	if (class == ML_MAPPING_LIVE)
@@ -363,6 +380,7 @@ static void fold_protect(struct ml_fold *f, const struct ml_moment *m)
 		mapping->class = ML_MAPPING_LIVE;
 		mapping->born = ++f->state->births;
 		mapping->born_ms = ml_fold_milliseconds(m->ns);
+		mapping->activation = owns(f, m, e->node) ? f->state->activation : 0;
 		mapping->node = e->node;
 		mapping->owned = owns(f, m, e->node);
 		allocated(f, m, e->node, mapping->end - mapping->start);
@@ -391,7 +409,7 @@ static void restore_block(struct ml_fold *f, const struct ml_moment *m, struct p
 
 	if (ml_blocks_put(&f->state->blocks, &p->block, &newer)) {
 		ml_blocks_put(&f->state->blocks, &newer, &old);
-		freed(f, m, p->node, old.node, old.owned, old.bytes);
+		freed(f, m, p->node, old.node, old.owned, old.bytes, old.activation);
 	}
 }
 
@@ -442,6 +460,7 @@ static struct pending *begin(struct ml_fold *f, const struct ml_moment *m)
 	p->node = m->event.node;
 	p->address = m->event.address;
 	p->flags = m->event.flags;
+	p->activation = f->state->activation;
 	return p;
 }
 
@@ -477,7 +496,7 @@ static void fold_realloc_end(struct ml_fold *f, const struct ml_moment *m)
 		return;
 	}
 	if (p->known)
-		freed(f, m, node, p->block.node, p->block.owned, p->block.bytes);
+		freed(f, m, node, p->block.node, p->block.owned, p->block.bytes, p->block.activation);
 	else if (p->address)
 		unknown_free(f, m, p->address);
 	if (m->event.outcome == ML_OUTCOME_DONE)
@@ -601,6 +620,9 @@ static void fold_ours(struct ml_fold *f, const struct ml_moment *m, const struct
 		from->live_blocks--;
 		to->live_blocks++;
 	}
+	if (f->state->options.activations)
+		ml_activations_freed(f->state->options.activations, block.activation, block.bytes);
+	block.activation = 0;
 	if (block.owned && fresh->is_mark) {
 		from->peak_bytes -= block.bytes;
 		to->peak_bytes += block.bytes;
@@ -621,11 +643,38 @@ static void fold_other(struct ml_fold *f, const struct ml_moment *m, const struc
 {
 	if (m->event.other == ML_OTHER_OURS)
 		fold_ours(f, m, fresh);
+	if (m->event.other == ML_OTHER_GENERATOR && f->state->options.activations)
+		ml_activations_generator(f->state->options.activations, m);
 	if (m->event.other != ML_OTHER_FINALIZE)
 		return;
 	if (!f->state->options.end_last) {
 		f->totals.finalized = true;
 		f->state->ended = true;
+	}
+}
+
+/* In which invocation an event happened: an end in that of its beginning. */
+static uint32_t find_activation(struct ml_fold *f, const struct ml_moment *m)
+{
+	struct ml_activations *a = f->state->options.activations;
+
+	if (m->inherited)
+		return 0;
+	switch (m->event.record) {
+	case ML_RECORD_ALLOC:
+	case ML_RECORD_FREE:
+	case ML_RECORD_REALLOC_BEGIN:
+	case ML_RECORD_MAP:
+	case ML_RECORD_UNMAP_BEGIN:
+	case ML_RECORD_REMAP_BEGIN:
+	case ML_RECORD_PROTECT:
+		return ml_activations_at(a, m, counts(f, m));
+	case ML_RECORD_REALLOC_END:
+	case ML_RECORD_UNMAP_END:
+	case ML_RECORD_REMAP_END:
+		return f->state->pending[m->ring].activation;
+	default:
+		return 0;
 	}
 }
 
@@ -635,6 +684,8 @@ static void fold_event(struct ml_fold *f, const struct ml_moment *m)
 
 	f->state->fresh.address = 0;
 	f->state->counted = false;
+	if (f->state->options.activations)
+		f->state->activation = find_activation(f, m);
 	switch (m->event.record) {
 	case ML_RECORD_ALLOC:
 		fold_alloc(f, m);
@@ -713,7 +764,7 @@ struct ml_fold *ml_fold_new(const struct ml_trace *t, const struct ml_fold_optio
 	if (!options->from_ns && options->to_ns == UINT64_MAX && !options->tid)
 		ml_runs_begin(&f->runs, t);
 	s->options = *options;
-	s->blocks.births = options->births;
+	s->blocks.births = options->births || options->activations;
 	s->page_bytes = t->page_bytes;
 	s->counting = !options->from_ns && !t->parent;
 	find_ours(s, t);
@@ -845,6 +896,8 @@ void ml_fold_finish(struct ml_fold *f)
 		settled(f, i);
 	add_up_mappings(f);
 	ml_runs_end(&f->runs);
+	if (f->state->options.activations)
+		ml_activations_finish(f->state->options.activations, f->totals.end_ns);
 }
 
 void ml_fold_each_live(const struct ml_fold *f, void (*take)(void *context, const struct ml_live *live), void *context)
@@ -855,11 +908,12 @@ void ml_fold_each_live(const struct ml_fold *f, void (*take)(void *context, cons
 
 	while (ml_blocks_next(&f->state->blocks, &cursor, &block))
 		if (block.owned)
-			take(context, &(struct ml_live){block.bytes, block.node, block.born_ms,
+			take(context, &(struct ml_live){block.bytes, block.node, block.born_ms, block.activation,
 							(enum ml_domain)block.domain, false});
 	for (uint64_t at = 0; (m = ml_mappings_find(&f->state->mappings, at)); at = m->end)
 		if (m->class == ML_MAPPING_LIVE && m->owned)
-			take(context, &(struct ml_live){m->end - m->start, m->node, m->born_ms, ML_DOMAIN_C, true});
+			take(context, &(struct ml_live){m->end - m->start, m->node, m->born_ms, m->activation,
+							ML_DOMAIN_C, true});
 }
 
 void ml_fold_free(struct ml_fold *f)

@@ -41,6 +41,7 @@ struct ml_fold_watch {
 };
 
 struct ml_fold;
+struct ml_activations;
 
 /*
  * Looks at the fold now and then. strike is called before the first event at or behind next_ns, whose time is ns, and
@@ -68,6 +69,8 @@ struct ml_fold_options {
 	const bool *nodes;
 	struct ml_fold_watch *watch; /* or NULL, as the next */
 	struct ml_fold_clock *clock;
+	struct ml_activations *activations; /* or NULL: keep in which invocation each live block was allocated; births
+					       are kept too */
 };
 
 /*
@@ -148,6 +151,7 @@ struct ml_live {
 	uint64_t bytes;
 	uint32_t node;    /* that allocated it */
 	uint32_t born_ms; /* when, since the start of tracking; 0: it was before that, or births were not kept */
+	uint32_t activation; /* in which invocation; 0: in none, or that was not asked for */
 	enum ml_domain domain;
 	bool mapping;
 };

@@ -205,17 +205,9 @@ static void name_holders(const struct grouping *g, const struct ml_sites *sites)
 {
 	struct ml_holders *found = g->found;
 	const struct ml_stacks *s = g->stacks;
-	struct by_number {
-		const struct ml_function *function;
-		const struct ml_line *line;
-	} *lines = ml_memory_get(sites->line_index.n, sizeof(*lines));
-	size_t i, k;
+	struct ml_site_line *lines = ml_sites_lines(sites);
+	size_t i;
 
-	for (i = 0; i < sites->functions_n; i++)
-		for (k = 0; k < sites->functions[i].lines_n; k++) {
-			const struct ml_line *line = &sites->functions[i].lines[k];
-			lines[line->number] = (struct by_number){&sites->functions[i], line};
-		}
 	for (i = 0; i < found->n; i++) {
 		struct ml_holder *holder = &found->items[i];
 		uint32_t anchor = g->holds->items[holder->stack].anchor;

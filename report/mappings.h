@@ -21,6 +21,7 @@ struct ml_mapping {
 	uint64_t born;    /* a number of its own, which the parts of a mapping that was cut have in common */
 	uint32_t node;    /* LIVE: whose memory it is */
 	uint32_t born_ms; /* LIVE: since the start of tracking */
+	uint32_t activation; /* LIVE: in which it was made so */
 	uint32_t priority;
 	enum ml_mapping_class class;
 	bool owned; /* LIVE: counts as live, see ml_fold_options.tid */

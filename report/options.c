@@ -26,6 +26,7 @@ enum {
 	OPTION_SYSROOT,
 	OPTION_DEBUG_DIR,
 	OPTION_NO_CACHE,
+	OPTION_INVOCATIONS,
 };
 
 #define PRECISION_MAX 20
@@ -39,6 +40,7 @@ void ml_options_free(struct ml_options *o)
 {
 	free(o->scope);
 	free(o->functions);
+	free(o->entries);
 	*o = (struct ml_options){0};
 }
 
@@ -177,6 +179,18 @@ static error_t parse_wide(int key, char *text, struct argp_state *state)
 	return 0;
 }
 
+static error_t parse_invocations(int key, char *text, struct argp_state *state)
+{
+	struct ml_options *o = state->input;
+
+	if (key != OPTION_INVOCATIONS)
+		return ARGP_ERR_UNKNOWN;
+	o->entries = ml_memory_resize(o->entries, o->entries_n + 1, sizeof(*o->entries));
+	o->entries[o->entries_n++] = text;
+	o->invocations = true;
+	return 0;
+}
+
 static error_t parse_native(int key, char *text, struct argp_state *state)
 {
 	struct ml_options *o = state->input;
@@ -236,19 +250,38 @@ static const struct argp_option native_options[] = {
 	{0},
 };
 
+static const struct argp_option invocations_options[] = {
+	{"invocations", OPTION_INVOCATIONS, "GLOB", 0,
+	 "Invocations are those of functions of this name (else: of those that are called from out of scope); may be "
+	 "repeated",
+	 1},
+	{0},
+};
+
 const struct argp ml_options_select_argp = {.options = select_options, .parser = parse_select};
 const struct argp ml_options_json_argp = {.options = json_options, .parser = parse_json};
 const struct argp ml_options_merge_argp = {.options = merge_options, .parser = parse_merge};
 const struct argp ml_options_wide_argp = {.options = wide_options, .parser = parse_wide};
 const struct argp ml_options_native_argp = {.options = native_options, .parser = parse_native};
+const struct argp ml_options_invocations_argp = {.options = invocations_options, .parser = parse_invocations};
 
-bool ml_options_takes(const struct ml_options *o, const char *function)
+static bool takes(char **globs, size_t n, const char *function)
 {
 	const char *dot = strrchr(function, '.');
 	size_t i;
 
-	for (i = 0; i < o->functions_n; i++)
-		if (ml_scope_match(o->functions[i], function) || (dot && ml_scope_match(o->functions[i], dot + 1)))
+	for (i = 0; i < n; i++)
+		if (ml_scope_match(globs[i], function) || (dot && ml_scope_match(globs[i], dot + 1)))
 			return true;
-	return !o->functions_n;
+	return false;
+}
+
+bool ml_options_takes(const struct ml_options *o, const char *function)
+{
+	return !o->functions_n || takes(o->functions, o->functions_n, function);
+}
+
+bool ml_options_is_entry(const struct ml_options *o, const char *function)
+{
+	return takes(o->entries, o->entries_n, function);
 }

@@ -21,6 +21,8 @@ struct ml_options {
 	const char *to_mark;
 	uint64_t min_bytes; /* what is smaller is not shown */
 	size_t top;         /* 0: not given */
+	char **entries; /* of --invocations: names of entry functions; none: those called from out of scope */
+	size_t entries_n;
 	bool all;
 	int precision;
 	bool json;
@@ -29,6 +31,7 @@ struct ml_options {
 	struct ml_objects_options objects;
 	bool stacks;                  /* not an option, as the next: the command needs whole stacks, */
 	enum ml_hold_moment hold;     /* and what they hold; */
+	bool invocations;             /* what was done in each invocation: --invocations sets it too; */
 	size_t points;                /* moments at which it looks at what is live; 0: none */
 	bool owners;                  /* also line by line */
 	enum ml_native_detail native; /* what the command shows of native callers */
@@ -46,8 +49,14 @@ extern const struct argp ml_options_merge_argp;
 extern const struct argp ml_options_wide_argp;
 extern const struct argp ml_options_native_argp;
 
+/* --invocations alone. */
+extern const struct argp ml_options_invocations_argp;
+
 /* Is the function asked for? By its name or the last part of it. */
 bool ml_options_takes(const struct ml_options *o, const char *function);
+
+/* Is it one of --invocations? */
+bool ml_options_is_entry(const struct ml_options *o, const char *function);
 
 /* Whether the text can be the name of a mark: no number, and nothing that looks like an option. */
 bool ml_options_mark(const char *text);

@@ -113,9 +113,30 @@ static void add_stacks(struct ml_reading *r, const struct ml_site_nodes *nodes, 
 	free(stacks);
 }
 
+/* --invocations. */
+struct entries {
+	struct ml_activations_entries entries;
+	const struct ml_options *options;
+};
+
+static bool is_entry(const struct ml_activations_entries *entries, const char *function)
+{
+	return ml_options_is_entry(((const struct entries *)entries)->options, function);
+}
+
+static struct ml_activations *new_activations(const struct ml_site_nodes *nodes, const struct ml_process *p,
+					      const struct ml_options *options)
+{
+	const struct entries entries = {{is_entry}, options};
+	const struct ml_scope recorded = {p->scope, p->root, p->program};
+
+	return ml_activations_new(nodes, &recorded, options->entries_n ? &entries.entries : NULL);
+}
+
 /* Folds the events, and looks at what is live on the way if that is wanted: of several traces at the first. */
-static struct ml_fold *fold_trace(struct ml_reading *r, struct ml_trace *t, const struct ml_site_nodes *nodes,
-				  struct ml_fold_options *window, const struct ml_options *options)
+static struct ml_fold *fold_trace(struct ml_reading *r, struct ml_trace *t, const struct ml_process *p,
+				  const struct ml_site_nodes *nodes, struct ml_fold_options *window,
+				  const struct ml_options *options)
 {
 	bool timeline = options->points && !r->traces_n, *selected;
 	struct ml_fold *f;
@@ -124,6 +145,8 @@ static struct ml_fold *fold_trace(struct ml_reading *r, struct ml_trace *t, cons
 	ml_objects_take(&r->sites.natives.objects, t);
 	window->nodes = selected = ml_select_nodes(options, t, &r->sites.natives.objects);
 	r->selected |= selected || window->tid;
+	if (options->invocations)
+		window->activations = new_activations(nodes, p, options);
 	window->in_scope = nodes->in_scope;
 	window->births = options->hold == ML_HOLD_END;
 	if (timeline) {
@@ -134,6 +157,9 @@ static struct ml_fold *fold_trace(struct ml_reading *r, struct ml_trace *t, cons
 	if (timeline)
 		ml_timeline_end(&r->timeline, f);
 	free(selected);
+	if (options->invocations)
+		ml_invocations_add(&r->invocations, nodes, window->activations, f);
+	ml_activations_free(window->activations);
 	return f;
 }
 
@@ -163,7 +189,7 @@ int ml_reading_add(struct ml_reading *r, const char *path, const struct ml_optio
 	process.baseline_rss = ml_load_number(ml_inherit_root(t), "baseline_rss", 0);
 	scope = (struct ml_scope){options->scope ? options->scope : process.scope, process.root, process.program};
 	ml_sites_resolve(&r->sites, t, &scope, &nodes);
-	f = fold_trace(r, t, &nodes, &window, options);
+	f = fold_trace(r, t, &process, &nodes, &window, options);
 	ml_warnings_collect(&r->warnings, t, f);
 	if (!r->trace)
 		r->process = process;
@@ -294,6 +320,7 @@ void ml_reading_finish(struct ml_reading *r, const struct ml_options *options)
 	}
 	open_sources(r);
 	ml_natives_finish(&r->sites.natives, options->native);
+	ml_invocations_finish(&r->invocations, &r->sites);
 	ml_stacks_finish(&r->stacks, &r->sites.natives.objects);
 	ml_objects_warn(&r->sites.natives.objects, &r->warnings);
 }
@@ -312,6 +339,7 @@ void ml_reading_close(struct ml_reading *r)
 	ml_stacks_free(&r->stacks);
 	ml_holds_free(&r->holds);
 	ml_timeline_free(&r->timeline);
+	ml_invocations_free(&r->invocations);
 	ml_sites_free(&r->sites);
 	ml_warnings_free(&r->warnings);
 	if (r->trace)

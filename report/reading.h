@@ -3,6 +3,7 @@
 #define ML_REPORT_READING_H
 
 #include "report/heap.h"
+#include "report/invocations.h"
 #include "report/options.h"
 #include "report/process.h"
 #include "report/site.h"
@@ -26,6 +27,7 @@ struct ml_reading {
 	struct ml_sites sites;
 	struct ml_stacks stacks; /* empty where the options don't ask for it, as the next */
 	struct ml_holds holds;
+	struct ml_invocations invocations;
 	struct ml_heap heap; /* at the end */
 	struct ml_timeline timeline; /* of the first trace, if the options ask for it */
 	struct ml_warnings warnings;

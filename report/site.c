@@ -601,6 +601,18 @@ void ml_sites_sort(struct ml_sites *s)
 		qsort(s->functions, s->functions_n, sizeof(*s->functions), compare_functions);
 }
 
+struct ml_site_line *ml_sites_lines(const struct ml_sites *s)
+{
+	struct ml_site_line *lines = ml_memory_get(s->line_index.n, sizeof(*lines));
+	size_t i, k;
+
+	for (i = 0; i < s->functions_n; i++)
+		for (k = 0; k < s->functions[i].lines_n; k++)
+			lines[s->functions[i].lines[k].number] =
+				(struct ml_site_line){&s->functions[i], &s->functions[i].lines[k]};
+	return lines;
+}
+
 void ml_site_modules(const struct ml_sites *s, const struct ml_line *line, struct ml_line_modules *modules)
 {
 	struct ml_amount *python = &modules->python;

@@ -95,6 +95,15 @@ void ml_sites_add(struct ml_sites *s, const struct ml_site_nodes *nodes, const s
 /* Puts functions and lines in the order of the report and drops those where nothing happened. */
 void ml_sites_sort(struct ml_sites *s);
 
+/* A line with its function. */
+struct ml_site_line {
+	const struct ml_function *function; /* NULL: nothing happened there */
+	const struct ml_line *line;
+};
+
+/* After ml_sites_sort(): lines by number. The caller frees the array. */
+struct ml_site_line *ml_sites_lines(const struct ml_sites *s);
+
 /* Who allocated the bytes that belong to a line: modules, the largest first, which the caller frees. */
 struct ml_line_modules {
 	struct ml_amount python; /* what CPython's allocators were asked for */

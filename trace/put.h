@@ -16,7 +16,7 @@ struct ml_tables {
 
 /* What the next record of a piece is coded against. All zero at the start of a piece, the tables too. */
 struct ml_coder {
-	uint64_t address; /* shifted right by four */
+	uint64_t address;   /* shifted right by four */
 	uint64_t generator; /* the same */
 	uint32_t node;
 	struct ml_tables *tables; /* NULL: a writer makes this piece without them */

@@ -47,6 +47,13 @@ class App:
         text = memline("report", "--json", *options, where, MEMLINE_DIR=self.traces_folder)
         return [Table(each, self) for each in json.loads(text)["processes"]]
 
+    def invocations(self, *options):
+        """What is reported of the newest run's one process by invocation: entry functions by (file below the app's
+        folder, name)."""
+        text = memline("report", "--json", "--by", "invocation", *options, self.traces_folder)
+        (process,) = json.loads(text)["processes"]
+        return {(os.path.relpath(each["file"], self.path), each["name"]): each for each in process["invocations"]}
+
     def table(self, *options, **more):
         (table,) = self.report(*options, **more)
         return table

@@ -85,6 +85,26 @@ def test_leaks_of_concurrent_invocations(served, host):
     assert abs(live - leaked) < leaked * 0.02
     assert {file for file, name, line in table.lines()} == \
         {os.path.join(app.path, entry(name, model)[0]) for name in LEAKING}
+    entries = app.invocations()
+    assert set(entries) == {entry(name, model) for name in LEAKING}
+    leaks = {"LeakingList": ["list"], "LeakingCache": ["cache"], "LeakingClosure": ["closure"], "BigAcrossAwait": []}
+    for name, tags in leaks.items():
+        check_invocations(entries[entry(name, model)], each, [(table.tags[tag], RETAINED[tag]) for tag in tags],
+                          [table.tags[tag] for tag in PASSING])
+
+
+def check_invocations(found, count, leaks, passing):
+    """Each invocation of the function retains the bytes of its leaks, and those alone."""
+    assert (found["invocations"], found["unfinished"]) == (count, 0)
+    size = sum(size for _, size in leaks)
+    assert abs(found["retained_bytes_mean"] - size) < max(size * 0.02, 1000)
+    assert abs(found["last"]["retained_bytes_mean"] - size) < max(size * 0.02, 1000)
+    lines = {(line["file"], line["line"]): line for line in found["lines"]}
+    assert not set(lines) & set(passing)
+    assert set(list(lines)[:len(leaks)]) == {place for place, _ in leaks}  # the largest come first
+    for place, size in leaks:
+        assert abs(lines[place]["retained_bytes_mean"] - size) < size * 0.02
+    assert 0.004 < found["seconds_mean"] <= found["seconds_max"] < 60
 
 
 @pytest.mark.parametrize("where", ["cwd", "FUNCTIONS_APPLICATION_DIRECTORY"])
