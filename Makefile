@@ -213,6 +213,10 @@ check-cpython: all ## run CPython's own tests with and without the preload and c
 bench: all $(filter $(BUILD)/tests/bench/%,$(TEST_OBJECTS) $(TEST_HOSTS)) ## measure what recording costs (QUICK=1)
 	@BUILD='$(BUILD)' $(PYTHON) tests/bench/run.py $(if $(QUICK),--quick) $(BENCH)
 
+.PHONY: bench-reading
+bench-reading: all $(filter $(BUILD)/tests/bench/%,$(TEST_HOSTS)) ## measure how fast a large trace is read (EVENTS, LIVE)
+	@BUILD='$(BUILD)' $(PYTHON) tests/bench/reading.py
+
 .PHONY: demo
 demo: ## install what is missing, build, record Azure functions and print their report
 	@tests/setup.sh demo

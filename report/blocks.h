@@ -1,6 +1,6 @@
 /*
  * Live blocks by address: the largest table of a fold, and a cache miss for nearly every event. Open addressing in
- * places of 24 bytes, 30 to 45 bytes a block; 32 and 40 to 60 where their births are kept. It is cut into parts that
+ * places of 24 bytes, 36 to 54 bytes a block; 32 and 48 to 72 where their births are kept. It is cut into parts that
  * grow one by one, so that growing needs little memory at once.
  */
 #ifndef ML_REPORT_BLOCKS_H
@@ -31,6 +31,7 @@ struct ml_blocks {
 	struct ml_blocks_part {
 		unsigned char *places; /* room of them, each the start of a struct ml_block */
 		size_t room;
+		size_t most; /* to be in use */
 		size_t n;
 	} part[1 << ML_BLOCKS_PART_BITS];
 };

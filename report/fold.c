@@ -784,6 +784,7 @@ static void prefetch(struct ml_fold *f, const struct ml_moment *m)
 {
 	if (m->event.record <= ML_RECORD_REALLOC_END)
 		ml_blocks_prefetch(&f->state->blocks, m->event.address);
+	__builtin_prefetch(&f->nodes[m->event.node], 1);
 }
 
 bool ml_fold_feed(struct ml_fold *f, const struct ml_moment *moments, size_t n)

@@ -8,6 +8,7 @@
 #include "report/file.h"
 #include "report/inherit.h"
 #include "report/memory.h"
+#include "report/progress.h"
 #include "symbolize/native/cache.h"
 #include "trace/put.h"
 
@@ -65,12 +66,14 @@ static struct ml_pack_block put_block(struct packing *p, const uint8_t *bytes, s
 static bool put_content(struct packing *p, const struct content *c)
 {
 	uint8_t buffer[ML_PACK_BLOCK] = {0};
+	struct ml_progress progress;
 	uint64_t offset;
 	bool whole = true;
 
 	fwrite(&c->item, sizeof(c->item), 1, p->index);
 	fwrite(c->name, 1, c->item.name_bytes, p->index);
 	fwrite(buffer, 1, -(size_t)c->item.name_bytes % 8, p->index);
+	ml_progress_start(&progress, c->name);
 	for (offset = 0; offset < c->item.bytes; offset += ML_PACK_BLOCK) {
 		uint64_t left = c->item.bytes - offset;
 		size_t n = left < ML_PACK_BLOCK ? (size_t)left : ML_PACK_BLOCK;
@@ -85,7 +88,9 @@ static bool put_content(struct packing *p, const struct content *c)
 		if (!whole)
 			break;
 		fwrite(&block, sizeof(block), 1, p->index);
+		ml_progress_show(&progress, (double)offset / (double)c->item.bytes);
 	}
+	ml_progress_end(&progress);
 	return whole;
 }
 

@@ -10,6 +10,7 @@ import tempfile
 import pytest
 
 import instructions
+import reading
 import results
 from measuring import MEASURE, cost_of
 from suite import BUILD, HERE, INERT, INERT_START, PAIRS, WORKLOADS
@@ -234,3 +235,17 @@ def test_what_the_makefile_builds():
     for path in ("programs/measure", "programs/inert", "objects/pairs.so"):
         assert os.path.exists(os.path.join(BUILD, "tests/bench", path))
     assert re.search(r"^bench:.*TEST_HOSTS", open(os.path.join(HERE, "../../Makefile")).read(), re.M)
+
+
+def test_reading_a_large_trace(tmp_path):
+    """Small enough to be quick, and with more live blocks than events a block, so that memory is what they need."""
+    path, log, events = str(tmp_path / "large.memline"), str(tmp_path / "log"), 3_000_000
+    allocations, frees, live, live_bytes = reading.make_trace(path, events, 1_000_000)
+    rows = {row[0]: row[1:] for row in reading.measure(path, events, log)}
+    assert set(rows) == {" ".join(command) for command in reading.COMMANDS}
+    for *_, resident, problem in rows.values():
+        assert problem == "" and int(resident) < 256
+    done = subprocess.run([reading.MEMLINE, "summary", "--json", path], stdout=subprocess.PIPE, check=True, text=True)
+    totals = json.loads(done.stdout)["processes"][0]["totals"]
+    assert [totals[key] for key in ("allocations", "frees", "live_blocks", "live_bytes")] == [allocations, frees, live,
+                                                                                             live_bytes]
