@@ -544,6 +544,11 @@ const char *ml_file_name(void)
 	return file.name;
 }
 
+const char *ml_file_path(void)
+{
+	return file.path;
+}
+
 unsigned ml_file_image(void)
 {
 	return file.image;

@@ -45,6 +45,9 @@ struct ml_header *ml_file_header(void);
 /* Base name of the trace, "" before it was made; what a forked child names as its parent's. */
 const char *ml_file_name(void);
 
+/* Its path; valid while there is one. */
+const char *ml_file_path(void);
+
 /* Number of this image among the process's traces, known once the file is there. */
 unsigned ml_file_image(void);
 

@@ -2,6 +2,7 @@
 
 #include "preload/sys.h"
 #include "preload/text.h"
+#include "trace/period.h"
 
 struct ml_options ml_options;
 
@@ -133,7 +134,17 @@ static bool take_occurrences(const char *text)
 
 static bool take_log(const char *text)
 {
-	return !strcmp(text, "off");
+	uint32_t ms;
+
+	ml_options.log = ml_period(text, &ms);
+	return ml_options.log || !strcmp(text, "off");
+}
+
+static bool take_log_top(const char *text)
+{
+	uint64_t rows;
+
+	return ml_text_number(&text, &rows) && !*text && rows && rows <= UINT32_MAX;
 }
 
 /* In the order in which they are read: NATIVE says what others default to. */
@@ -144,6 +155,7 @@ static struct option options[] = {
 	{"SCOPE", "auto", NULL, take_scope, NULL, NULL},
 	{"OCCURRENCES", "auto", NULL, take_occurrences, NULL, NULL},
 	{"LOG", "off", NULL, take_log, NULL, NULL},
+	{"LOG_TOP", "20", NULL, take_log_top, NULL, NULL},
 	{"MAX_BYTES", "4G", NULL, take_max_bytes, NULL, NULL},
 	{"KEEP_FREE", "auto", NULL, take_keep_free, NULL, NULL},
 	{"MAX_NODES", "1M", "4M", take_max_nodes, NULL, NULL},

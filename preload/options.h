@@ -31,6 +31,7 @@ struct ml_options {
 	uint64_t max_bytes;
 	uint64_t keep_free; /* ML_KEEP_FREE_AUTO: decided by the size of the file system */
 	uint32_t max_nodes;
+	bool log; /* a table is to be written: when, and how long, is for the process to know that does it */
 	char directory[4096]; /* absolute */
 	bool directory_given; /* by the user; else it is the default one */
 	char app_root[4096];  /* FUNCTIONS_APPLICATION_DIRECTORY, or "" */

@@ -6,6 +6,7 @@
 
 #include "preload/file.h"
 #include "preload/identity.h"
+#include "preload/logger.h"
 #include "preload/merged.h"
 #include "preload/occurrences.h"
 #include "preload/options.h"
@@ -268,6 +269,7 @@ static void start_tracking(struct ml_object *object, bool late)
 	}
 	ml_modules_init(&ml_process.modules, ml_sys_pages, ml_identity_program());
 	ml_modules_refresh(&ml_process.modules, ml_tree_module, NULL);
+	ml_logger_prepare();
 	if (ml_options.native == ML_NATIVE_FULL)
 		ml_merged_start(ml_symbols_in(object, "_PyEval_EvalFrameDefault"));
 	pthread_atfork(NULL, NULL, after_fork);

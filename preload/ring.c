@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "preload/file.h"
+#include "preload/logger.h"
 #include "preload/occurrences.h"
 #include "preload/process.h"
 #include "preload/sys.h"
@@ -250,6 +251,7 @@ static void tick(struct ml_ring *r)
 	r->countdown = ML_RING_PERIOD;
 	ml_process_obey();
 	ml_occurrences_poll();
+	ml_logger_attend();
 	if (ns <= r->ns)
 		return;
 	if (claim_rss(ns)) {

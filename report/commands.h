@@ -20,6 +20,7 @@ int ml_command_ctl(int argc, char **argv);
 int ml_command_diff(int argc, char **argv);
 int ml_command_export(int argc, char **argv);
 int ml_command_pack(int argc, char **argv);
+int ml_command_log(int argc, char **argv);
 int ml_command_check(int argc, char **argv);
 int ml_command_dump(int argc, char **argv);
 int ml_command_run(int argc, char **argv);

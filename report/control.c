@@ -162,6 +162,27 @@ static char *ask(const struct ml_trace *t, int fd, struct ml_control *c, struct 
 	return NULL;
 }
 
+void ml_control_attach(const struct ml_trace *t)
+{
+	const struct ml_extent *extent = find(t);
+	const uint32_t pid = (uint32_t)getpid();
+	int fd = extent ? open(t->path, O_WRONLY | O_CLOEXEC) : -1;
+
+	if (fd < 0)
+		return;
+	put(fd, &pid, sizeof(pid), extent->offset + offsetof(struct ml_control, logger));
+	close(fd);
+}
+
+bool ml_control_is_attached(const struct ml_trace *t)
+{
+	const struct ml_extent *extent = find(t);
+	const off_t at = extent ? (off_t)(extent->offset + offsetof(struct ml_control, logger)) : 0;
+	uint32_t pid;
+
+	return extent && pread(t->fd, &pid, sizeof(pid), at) == (ssize_t)sizeof(pid) && pid;
+}
+
 /* A lock of the header alone, which the recorder does not take. */
 static bool lock(int fd)
 {

@@ -28,6 +28,12 @@ bool ml_controls_paused(const struct ml_controls *c);
 /* Says when nothing was recorded. */
 void ml_controls_warn(const struct ml_controls *c, struct ml_warnings *w);
 
+/* Notes that this process writes the table for MEMLINE_LOG. */
+void ml_control_attach(const struct ml_trace *t);
+
+/* Whether a process has noted that. */
+bool ml_control_is_attached(const struct ml_trace *t);
+
 /*
  * Asks it of the process of a trace, which runs. Returns 0, or -1 with a sentence that the caller frees. name: of a
  * mark, at most ML_CONTROL_NAME_MAX bytes; else NULL. What is so already is not asked again.

@@ -734,12 +734,12 @@ static void fold_event(struct ml_fold *f, const struct ml_moment *m)
 
 /* The whole. */
 
-/* Parents come before their children. */
-static void find_ours(struct ml_fold_state *s, const struct ml_trace *t)
+/* Among the nodes from that one on. Parents come before their children. */
+static void find_ours(struct ml_fold_state *s, const struct ml_trace *t, uint32_t from)
 {
 	const uint32_t mark = ML_SUBJECT(ML_NODE_MARK, ML_MARK_MEMLINE);
 
-	for (uint32_t i = 1; i < t->nodes_n; i++) {
+	for (uint32_t i = from; i < t->nodes_n; i++) {
 		if (t->nodes[i].subject == mark) {
 			if (!s->is_ours)
 				s->is_ours = ml_memory_get(t->nodes_n, sizeof *s->is_ours);
@@ -767,10 +767,26 @@ struct ml_fold *ml_fold_new(const struct ml_trace *t, const struct ml_fold_optio
 	s->blocks.births = options->births || options->activations;
 	s->page_bytes = t->page_bytes;
 	s->counting = !options->from_ns && !t->parent;
-	find_ours(s, t);
+	find_ours(s, t, 1);
 	s->pending_n = t->rings_n;
 	s->pending = ml_memory_get(s->pending_n, sizeof *s->pending);
 	return f;
+}
+
+void ml_fold_follow(struct ml_fold *f, const struct ml_trace *t, const bool *in_scope)
+{
+	struct ml_fold_state *s = f->state;
+	const uint32_t nodes_n = f->nodes_n;
+
+	f->nodes = ml_memory_more(f->nodes, nodes_n, t->nodes_n, sizeof *f->nodes);
+	if (s->is_ours)
+		s->is_ours = ml_memory_more(s->is_ours, nodes_n, t->nodes_n, sizeof *s->is_ours);
+	s->pending = ml_memory_more(s->pending, s->pending_n, t->rings_n, sizeof *s->pending);
+	f->nodes_n = t->nodes_n;
+	s->pending_n = t->rings_n;
+	s->options.in_scope = in_scope;
+	find_ours(s, t, nodes_n);
+	ml_runs_follow(&f->runs, t);
 }
 
 static void begin_window(struct ml_fold *f)
@@ -896,7 +912,7 @@ void ml_fold_finish(struct ml_fold *f)
 	for (uint32_t i = 0; i < f->nodes_n; i++)
 		settled(f, i);
 	add_up_mappings(f);
-	ml_runs_end(&f->runs);
+	ml_runs_settle(&f->runs);
 	if (f->state->options.activations)
 		ml_activations_finish(f->state->options.activations, f->totals.end_ns);
 }

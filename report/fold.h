@@ -134,6 +134,9 @@ struct ml_fold {
 /* An empty fold for a trace that stays open as long as the fold lives. */
 struct ml_fold *ml_fold_new(const struct ml_trace *t, const struct ml_fold_options *options);
 
+/* To be called when the trace was followed, before more is fed: there may be new nodes. in_scope: as in the options. */
+void ml_fold_follow(struct ml_fold *f, const struct ml_trace *t, const bool *in_scope);
+
 /* Takes the next events in order. False: the end that the options ask for is reached, no more are needed. */
 bool ml_fold_feed(struct ml_fold *f, const struct ml_moment *moments, size_t n);
 

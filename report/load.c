@@ -176,11 +176,15 @@ static int by_offset(const void *a, const void *b)
 static void drop_overlaps(struct ml_trace *t)
 {
 	struct ml_extent **sorted = ml_memory_get(t->extents_n, sizeof *sorted), *last = NULL;
+	bool is_sorted = true; /* as recorders write it */
 	size_t kept = 0;
 
-	for (size_t i = 0; i < t->extents_n; i++)
+	for (size_t i = 0; i < t->extents_n; i++) {
 		sorted[i] = &t->extents[i];
-	qsort(sorted, t->extents_n, sizeof *sorted, by_offset);
+		is_sorted &= !i || by_offset(&sorted[i - 1], &sorted[i]) <= 0;
+	}
+	if (!is_sorted)
+		qsort(sorted, t->extents_n, sizeof *sorted, by_offset);
 	for (size_t i = 0; i < t->extents_n; i++) {
 		struct ml_extent *e = sorted[i];
 		if (last && e->offset < last->offset + last->length) {
@@ -327,13 +331,16 @@ static int add_module(struct ml_trace *t, const struct ml_def *def)
 	return 1;
 }
 
-static void read_definitions(struct ml_trace *t, const struct ml_extent *e)
+/* Reads those from an offset in the file on. */
+static void read_definitions(struct ml_trace *t, const struct ml_extent *e, uint64_t from)
 {
-	uint64_t at = e->offset, end = at + ml_file_within(t, e);
+	uint64_t at = e->offset > from ? e->offset : from, end = e->offset + ml_file_within(t, e);
 	struct ml_file_window w;
 	const struct ml_def *def;
 	uint32_t length;
 
+	if (at > end)
+		return;
 	ml_file_window_open(&w, t, at, end - at);
 	for (; (def = ml_file_window_get(&w, at, sizeof *def)) && def->length; at += length) {
 		length = def->length;
@@ -347,6 +354,8 @@ static void read_definitions(struct ml_trace *t, const struct ml_extent *e)
 	}
 	if (!def && end - e->offset < e->length)
 		ml_file_damaged(t, ML_DAMAGE_CUT_OFF, end);
+	if (at > t->definitions_end)
+		t->definitions_end = at;
 	ml_file_window_close(&w);
 }
 
@@ -360,11 +369,14 @@ static int by_id(const void *a, const void *b)
 
 _Static_assert(offsetof(struct ml_code, id) == 0 && offsetof(struct ml_module, id) == 0, "by_id");
 
+/* Those that were not read before: a process defines one behind the other. */
 static void read_all_definitions(struct ml_trace *t)
 {
+	const uint64_t from = t->definitions_end;
+
 	for (size_t i = 0; i < t->extents_n; i++)
 		if (t->extents[i].kind == ML_EXTENT_DEFS)
-			read_definitions(t, &t->extents[i]);
+			read_definitions(t, &t->extents[i], from);
 	if (t->codes_n)
 		qsort(t->codes, t->codes_n, sizeof *t->codes, by_id);
 	if (t->modules_n)
@@ -392,13 +404,18 @@ static void add_node(struct ml_trace *t, uint32_t number, const struct ml_node *
 	}
 }
 
-/* `slots` is the number of nodes that the data seen so far can hold: a number far beyond it is damage, not a stack. */
-static void read_nodes(struct ml_trace *t, const struct ml_extent *e, uint64_t *slots)
+/* Reads those from a number on. `slots` is the number of nodes that the data seen so far can hold: a number far beyond
+   it is damage, not a stack. */
+static void read_nodes(struct ml_trace *t, const struct ml_extent *e, uint32_t from, uint64_t *slots)
 {
 	uint64_t at = e->offset, end = at + ml_file_within(t, e);
 	struct ml_file_window w;
 	const struct ml_node *node;
 
+	if (from > e->id)
+		at += (uint64_t)(from - e->id) * sizeof *node;
+	if (at > end)
+		return;
 	ml_file_window_open(&w, t, at, end - at);
 	for (; (at = ml_file_window_data(&w, at)) < end; at += sizeof *node, ++*slots) {
 		uint64_t number;
@@ -433,17 +450,20 @@ static int by_first_node(const void *a, const void *b)
 static void read_all_nodes(struct ml_trace *t)
 {
 	struct ml_extent *sorted = ml_memory_get(t->extents_n, sizeof *sorted);
-	uint64_t slots = 0;
+	const uint32_t from = t->nodes_n; /* what was read before */
+	uint64_t slots = from;
 	size_t n = 0;
 
 	for (size_t i = 0; i < t->extents_n; i++)
 		if (t->extents[i].kind == ML_EXTENT_NODES)
 			sorted[n++] = t->extents[i];
 	qsort(sorted, n, sizeof *sorted, by_first_node);
-	t->nodes = ml_memory_grow(t->nodes, 0, sizeof *t->nodes);
-	t->nodes[t->nodes_n++] = (struct ml_node){0};
+	if (!from) {
+		t->nodes = ml_memory_grow(t->nodes, 0, sizeof *t->nodes);
+		t->nodes[t->nodes_n++] = (struct ml_node){0};
+	}
 	for (size_t i = 0; i < n; i++)
-		read_nodes(t, &sorted[i], &slots);
+		read_nodes(t, &sorted[i], from, &slots);
 	free(sorted);
 }
 
@@ -475,8 +495,12 @@ static void read_counts(struct ml_trace *t, const struct ml_extent *e)
 	t->counts_lines = true;
 }
 
+/* As they are now: counts grow, and new ones come between. */
 static void read_all_counts(struct ml_trace *t)
 {
+	free(t->counts);
+	t->counts = NULL;
+	t->counts_n = 0;
 	for (size_t i = 0; i < t->extents_n; i++)
 		if (t->extents[i].kind == ML_EXTENT_COUNTS)
 			read_counts(t, &t->extents[i]);
@@ -509,19 +533,25 @@ struct ml_trace *ml_load_open_meta(const char *path, char **error)
 	return t;
 }
 
-struct ml_trace *ml_load_open(const char *path, char **error)
+/* To be called before definitions and nodes are read: a process that runs defines things first and then uses them. */
+static void read_rings(struct ml_trace *t)
 {
-	struct ml_trace *t = open_directory(path, error);
 	int tries = SNAPSHOT_TRIES;
-	uint64_t page;
 
-	if (!t)
-		return NULL;
 	do {
 		ml_merge_snapshot(t);
 		read_directory(t);
 	} while (!ml_merge_has_all_rings(t) && --tries);
-	/* After the events of the snapshot, since a process that runs defines things first and then uses them. */
+}
+
+struct ml_trace *ml_load_open(const char *path, char **error)
+{
+	struct ml_trace *t = open_directory(path, error);
+	uint64_t page;
+
+	if (!t)
+		return NULL;
+	read_rings(t);
 	read_meta(t);
 	read_all_definitions(t);
 	read_all_nodes(t);
@@ -533,6 +563,25 @@ struct ml_trace *ml_load_open(const char *path, char **error)
 	t->page_bytes = page & (page - 1) || page > SCAN_MAX || !page ? PAGE_BYTES : page;
 	ml_merge_start(t);
 	return t;
+}
+
+void ml_load_follow(struct ml_trace *t)
+{
+	struct ml_header now;
+	struct stat status;
+
+	measure(t, &status);
+	if (ml_file_read(t, 0, &now, sizeof now) == sizeof now && now.directory == t->header.directory &&
+	    now.directory_bytes == t->header.directory_bytes)
+		t->header = now;
+	read_rings(t);
+	read_all_definitions(t);
+	read_all_nodes(t);
+	read_all_counts(t);
+	t->own_nodes_n = t->nodes_n;
+	t->own_codes_n = t->codes_n;
+	t->own_modules_n = t->modules_n;
+	ml_merge_start(t);
 }
 
 void ml_load_close(struct ml_trace *t)

@@ -3,7 +3,8 @@
  *
  * The file may still be written to, may be cut off or damaged. What cannot be believed is left out, counted and told by
  * ml_load_warning(); only a file that gives nothing at all is an error. Everything is read with pread(), in memory
- * bounded by the definitions and one piece for each ring. What a running process adds after ml_load_open() is not seen.
+ * bounded by the definitions and one piece for each ring. What a running process adds after ml_load_open() is not seen
+ * before ml_load_follow().
  */
 #ifndef ML_REPORT_LOAD_H
 #define ML_REPORT_LOAD_H
@@ -107,6 +108,7 @@ struct ml_trace {
 	struct ml_damage_count damage[ML_DAMAGES];
 
 	char *meta_text;             /* private: what meta points into */
+	uint64_t definitions_end;    /* private: offset in the file, of the next one that the process will write */
 	struct ml_merge *merge;      /* private: see report/merge.h */
 	struct ml_moment *inherited; /* private: what makes the parent's live blocks the trace's */
 	size_t inherited_n;
@@ -147,6 +149,13 @@ void ml_load_rewind(struct ml_trace *t);
 
 /* Which ring, as the trace's own moments have it, the ring with this id is; UINT32_MAX: it has no events. */
 uint32_t ml_load_ring(const struct ml_trace *t, uint32_t id);
+
+/*
+ * Looks what a running process has added: header, definitions, nodes, and events, with which ml_load_next() goes on.
+ * Each event is delivered once. Not with a trace that inherits, and afterwards there is no way back to the first event.
+ * Costs time by what was added, by the directory and by the rings.
+ */
+void ml_load_follow(struct ml_trace *t);
 
 /* How much of the events has been read, from 0 to 1. */
 double ml_load_progress(const struct ml_trace *t);

@@ -28,6 +28,7 @@ static const struct command {
 	{"list", ml_command_list, "the traces that are there, newest first"},
 	{"clean", ml_command_clean, "remove old traces"},
 	{"ctl", ml_command_ctl, "pause and resume recording, or name a moment"},
+	{"log", ml_command_log, "the table of a process that runs, as lines of a log"},
 	{"check", ml_command_check, "whether traces fit together"},
 	{"dump", ml_command_dump, "the raw records as text"},
 };

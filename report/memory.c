@@ -71,6 +71,17 @@ void *ml_memory_resize(void *old, size_t count, size_t size)
 	return checked(realloc(old, bytes ? bytes : 1));
 }
 
+void *ml_memory_more(void *items, size_t n, size_t to, size_t size)
+{
+	char *grown;
+
+	if (to <= n)
+		return items;
+	grown = ml_memory_resize(items, to, size);
+	memset(grown + n * size, 0, (to - n) * size);
+	return grown;
+}
+
 void *ml_memory_grow(void *items, size_t n, size_t size)
 {
 	return n & (n - 1) ? items : ml_memory_resize(items, n ? n * 2 : 1, size);

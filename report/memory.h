@@ -19,6 +19,9 @@ void ml_memory_free_table(void *table, size_t count, size_t size);
 /* As realloc for count items; what is added is not zeroed. */
 void *ml_memory_resize(void *old, size_t count, size_t size);
 
+/* Makes room for `to` items, of which there are n; what is added is zeroed. */
+void *ml_memory_more(void *items, size_t n, size_t to, size_t size);
+
 /* Room for one more behind n items: it doubles whenever n is a power of two. */
 void *ml_memory_grow(void *items, size_t n, size_t size);
 

@@ -20,6 +20,8 @@ struct snapshot {
 	uint64_t state;
 	uint8_t *events;
 	size_t bytes;
+	bool has_turn; /* the next is known */
+	uint64_t turn; /* in force at the end */
 };
 
 struct snapshots {
@@ -53,6 +55,9 @@ struct stream {
 	uint64_t turn; /* that of the next event is this one or a later one */
 	uint64_t ns;
 	uint32_t tid;
+	uint32_t index; /* ml_moment.ring */
+	size_t used;    /* bytes of the first part that were read before the trace was followed */
+	bool resumes;   /* there, with the cursor as it was */
 };
 
 struct ml_merge {
@@ -64,12 +69,16 @@ struct ml_merge {
 	struct ml_merge_position *ends; /* or NULL: all is read */
 	size_t ends_n;
 
+	struct stream *left; /* where the streams stood when the trace was read before, by ring */
+	size_t left_n;
+
 	int started;
 	struct ml_damage_count before[ML_DAMAGES]; /* found before the events were read */
 	struct part *parts;                        /* by ring, then sequence */
 	size_t parts_n;
 	struct stream *streams;
 	size_t streams_n;
+	uint32_t rings_n;     /* that have ever had events */
 	struct stream **heap; /* the one whose turn comes first is first */
 	size_t heap_n;
 
@@ -83,8 +92,9 @@ struct ml_merge {
 
 /* Snapshots. */
 
-/* Events up to the length that the state told before they were read stay as they are while the sequence does. */
-static void take_snapshot(struct ml_trace *t, const struct ml_extent *e, struct snapshot *s)
+/* Events up to the length that the state told before they were read stay as they are while the sequence does. Where
+   the state is the old snapshot's, the events are, too. */
+static void take_snapshot(struct ml_trace *t, const struct ml_extent *e, struct snapshot *s, struct snapshot *old)
 {
 	uint64_t within = ml_file_within(t, e), after;
 	size_t used, room = within > sizeof(struct ml_piece) ? (size_t)within - sizeof(struct ml_piece) : 0;
@@ -95,6 +105,12 @@ static void take_snapshot(struct ml_trace *t, const struct ml_extent *e, struct 
 		s->bytes = 0;
 		if (ml_file_read(t, e->offset, &head, sizeof head) < sizeof head)
 			return;
+		if (old && old->intact && old->state == head.state) {
+			free(s->events);
+			*s = *old;
+			old->events = NULL;
+			return;
+		}
 		s->state = head.state;
 		used = ML_PIECE_USED(head.state);
 		s->intact = used <= room && (!used || head.ring == e->id);
@@ -112,13 +128,17 @@ static void take_snapshot(struct ml_trace *t, const struct ml_extent *e, struct 
 	s->bytes = 0;
 }
 
-static struct snapshots take_snapshots(struct ml_trace *t)
+/* What is still as it was is taken out of older ones (or NULL), which had the same rings in the same order. */
+static struct snapshots take_snapshots(struct ml_trace *t, struct snapshots *older)
 {
 	struct snapshots rings = {ml_memory_get(t->extents_n, sizeof *rings.at), 0};
 
-	for (size_t i = 0; i < t->extents_n; i++)
-		if (t->extents[i].kind == ML_EXTENT_RING)
-			take_snapshot(t, &t->extents[i], &rings.at[rings.n++]);
+	for (size_t i = 0; i < t->extents_n; i++) {
+		const struct ml_extent *e = &t->extents[i];
+		struct snapshot *old = older && rings.n < older->n ? &older->at[rings.n] : NULL;
+		if (e->kind == ML_EXTENT_RING)
+			take_snapshot(t, e, &rings.at[rings.n++], old && old->offset == e->offset ? old : NULL);
+	}
 	return rings;
 }
 
@@ -160,9 +180,12 @@ static uint64_t last_turn(struct ml_trace *t, const struct snapshots *rings)
 	uint64_t last = 0;
 
 	for (size_t i = 0; i < rings->n; i++) {
-		uint64_t turn = turn_at_end(rings->at[i].events, rings->at[i].bytes);
-		if (turn > last)
-			last = turn;
+		struct snapshot *s = &rings->at[i];
+		if (!s->has_turn)
+			s->turn = turn_at_end(s->events, s->bytes);
+		s->has_turn = true;
+		if (s->turn > last)
+			last = s->turn;
 	}
 	for (size_t i = t->extents_n; !last && i-- > 0;) {
 		struct ml_piece head;
@@ -173,6 +196,54 @@ static uint64_t last_turn(struct ml_trace *t, const struct snapshots *rings)
 	return last;
 }
 
+/* Streams begin with their ring. */
+static int by_stream_ring(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+_Static_assert(offsetof(struct stream, ring) == 0, "by_stream_ring");
+
+static struct stream *find_left(const struct ml_merge *m, uint32_t ring, size_t n)
+{
+	return n ? bsearch(&ring, m->left, n, sizeof *m->left, by_stream_ring) : NULL;
+}
+
+/* The place from which the stream is to go on. A piece that could not be read is tried again. */
+static void leave_stream(struct stream *place, const struct stream *s)
+{
+	*place = *s;
+	if (!s->resumes && s->sequence) {
+		place->sequence--;
+		place->resumes = s->start != NULL;
+		place->used = s->start ? (size_t)(s->cursor.at - s->start) : 0;
+	}
+	place->loaded = NULL;
+	place->bytes = 0;
+	place->start = place->cursor.at = place->cursor.end = NULL;
+}
+
+/* What is read next goes on where the older merge, if it was begun, has stopped. */
+static void leave_off(struct ml_merge *m, struct ml_merge *old)
+{
+	size_t known = old->left_n;
+
+	m->left = ml_memory_resize(old->left, known + old->streams_n, sizeof *m->left);
+	m->left_n = known;
+	old->left = NULL;
+	for (size_t i = 0; i < old->streams_n; i++) {
+		struct stream *place = find_left(m, old->streams[i].ring, known);
+		leave_stream(place ? place : &m->left[m->left_n++], &old->streams[i]);
+	}
+	if (m->left_n)
+		qsort(m->left, m->left_n, sizeof *m->left, by_stream_ring);
+	m->now = old->now;
+	m->turn = old->turn;
+	m->holder = old->holder;
+}
+
 /*
  * The rings are read twice. If neither they nor the directory change until ml_merge_start(), they are as they will
  * stay. Else the process is running, and they were not read at one moment: but all events up to the last turn that was
@@ -181,16 +252,18 @@ static uint64_t last_turn(struct ml_trace *t, const struct snapshots *rings)
  */
 void ml_merge_snapshot(struct ml_trace *t)
 {
-	struct ml_merge *m = ml_memory_get(1, sizeof *m);
-	struct snapshots first = take_snapshots(t);
+	struct ml_merge *m = ml_memory_get(1, sizeof *m), *old = t->merge;
+	struct snapshots first = take_snapshots(t, old ? &old->rings : NULL);
 
-	ml_merge_free(t->merge);
-	t->merge = m;
-	m->rings = take_snapshots(t);
+	m->last_turn = last_turn(t, &first);
+	m->rings = take_snapshots(t, &first);
 	m->extents_n = t->extents_n;
 	m->running = !same_states(&first, &m->rings);
-	m->last_turn = last_turn(t, &first);
 	free_snapshots(&first);
+	if (old)
+		leave_off(m, old);
+	ml_merge_free(old);
+	t->merge = m;
 }
 
 int ml_merge_has_all_rings(const struct ml_trace *t)
@@ -236,12 +309,22 @@ static int by_place(const void *a, const void *b)
 	return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
+/* Whether the piece was read to its end before. */
+static bool is_done(const struct ml_merge *m, uint32_t ring, uint64_t sequence)
+{
+	const struct stream *left = find_left(m, ring, m->left_n);
+
+	return left && sequence < left->sequence;
+}
+
 static void add_parts(struct ml_trace *t)
 {
 	struct ml_merge *m = t->merge;
 
 	for (size_t i = 0; i < t->extents_n; i++) {
 		const struct ml_extent *e = &t->extents[i];
+		if (e->kind == ML_EXTENT_EVENTS && is_done(m, e->id, e->sequence))
+			continue;
 		if (e->kind == ML_EXTENT_EVENTS && e->sequence <= UINT32_MAX)
 			m->parts[m->parts_n++] = (struct part){e->id, (uint32_t)e->sequence, e->offset, e, NULL};
 		else if (e->kind == ML_EXTENT_EVENTS)
@@ -251,7 +334,7 @@ static void add_parts(struct ml_trace *t)
 		const struct snapshot *s = &m->rings.at[i];
 		if (!s->intact)
 			ml_file_damaged(t, ML_DAMAGE_PIECE, s->offset);
-		if (s->bytes)
+		if (s->bytes && !is_done(m, s->ring, ML_PIECE_SEQUENCE(s->state)))
 			m->parts[m->parts_n++] =
 				(struct part){s->ring, ML_PIECE_SEQUENCE(s->state), s->offset, NULL, s};
 	}
@@ -303,8 +386,23 @@ static void choose_parts(struct ml_trace *t)
 
 /* Streams. */
 
+/* The stream of a ring, which starts with the part, or goes on with it. */
+static void start_stream(struct ml_merge *m, struct stream *s, const struct part *p)
+{
+	const struct stream *left = find_left(m, p->ring, m->left_n);
+
+	if (left)
+		*s = *left;
+	else
+		*s = (struct stream){.ring = p->ring, .index = m->rings_n++};
+	s->stop_sequence = UINT32_MAX;
+	s->stop_bytes = SIZE_MAX;
+	s->next = p;
+}
+
 static void start_streams(struct ml_merge *m)
 {
+	m->rings_n = (uint32_t)m->left_n;
 	m->streams = ml_memory_get(m->parts_n, sizeof *m->streams);
 	m->heap = ml_memory_get(m->parts_n, sizeof(struct stream *));
 	for (size_t i = 0; i < m->parts_n; i++) {
@@ -312,8 +410,7 @@ static void start_streams(struct ml_merge *m)
 		struct stream *s = m->streams_n ? &m->streams[m->streams_n - 1] : NULL;
 		if (!s || s->ring != p->ring) {
 			s = &m->streams[m->streams_n++];
-			*s = (struct stream){
-				.ring = p->ring, .next = p, .stop_sequence = UINT32_MAX, .stop_bytes = SIZE_MAX};
+			start_stream(m, s, p);
 			m->heap[m->heap_n++] = s;
 		}
 		s->end = p + 1;
@@ -329,7 +426,7 @@ static void stop_streams(struct ml_merge *m)
 	free(m->heap);
 	free(m->parts);
 	m->streams_n = m->heap_n = m->parts_n = 0;
-	m->now = m->turn = m->bytes = m->bytes_read = 0;
+	m->bytes = m->bytes_read = 0;
 }
 
 static int comes_first(const struct stream *a, const struct stream *b)
@@ -384,10 +481,12 @@ void ml_merge_start(struct ml_trace *t)
 {
 	struct ml_merge *m = t->merge;
 
-	if (m->started)
+	if (m->started) {
 		memcpy(t->damage, m->before, sizeof t->damage);
-	else
+		m->now = m->turn = 0;
+	} else {
 		memcpy(m->before, t->damage, sizeof t->damage);
+	}
 	m->started = 1;
 	m->running |= m->extents_n != t->extents_n;
 	stop_streams(m);
@@ -396,7 +495,7 @@ void ml_merge_start(struct ml_trace *t)
 	choose_parts(t);
 	start_streams(m);
 	set_stops(m);
-	t->rings_n = (uint32_t)m->streams_n;
+	t->rings_n = m->rings_n;
 }
 
 void ml_merge_free(struct ml_merge *m)
@@ -406,6 +505,7 @@ void ml_merge_free(struct ml_merge *m)
 	stop_streams(m);
 	free_snapshots(&m->rings);
 	free(m->ends);
+	free(m->left);
 	free(m);
 }
 
@@ -425,13 +525,23 @@ static void leave_part(struct stream *s)
 	ml_cursor_init(&s->cursor, NULL, 0);
 }
 
+/* Sets the cursor where it was in the part when the trace was read before. */
+static void resume(const struct ml_merge *m, struct stream *s)
+{
+	s->cursor = find_left(m, s->ring, m->left_n)->cursor;
+	s->cursor.at = s->start + (s->used < s->bytes ? s->used : s->bytes);
+	s->cursor.end = s->start + s->bytes;
+}
+
 /* Sets the stream at the start of its next part. 0: there is nothing in it that could be read. */
 static int load_part(struct ml_trace *t, struct stream *s)
 {
 	const struct part *p = s->next++;
+	bool resumes = s->resumes && p->sequence == s->sequence;
 	struct ml_load_piece piece;
 
 	leave_part(s);
+	s->resumes = false;
 	if (p->sequence != s->sequence)
 		ml_file_damaged(t, ML_DAMAGE_MISSING, p->offset);
 	s->sequence = p->sequence + 1;
@@ -453,6 +563,10 @@ static int load_part(struct ml_trace *t, struct stream *s)
 			s->bytes = 0;
 	}
 	s->offset = p->offset + sizeof piece.head;
+	if (resumes && s->bytes) {
+		resume(t->merge, s);
+		return 1;
+	}
 	if (s->bytes && ML_REC_CODE(*s->start) == ML_RECORD_BASE) {
 		ml_cursor_init(&s->cursor, s->start, s->bytes);
 		return 1;
@@ -542,7 +656,7 @@ static int complete(struct ml_trace *t, struct stream *s, struct ml_moment *m)
 	m->turn = s->turn;
 	m->tid = s->tid;
 	m->inherited = false;
-	m->ring = (uint32_t)(s - t->merge->streams);
+	m->ring = s->index;
 	check_turn(t, m);
 	return 1;
 }
@@ -593,7 +707,7 @@ static size_t deliver(struct ml_trace *t, size_t n)
 	const struct stream *other = second(m);
 
 	while (n < BATCH) {
-		if (!next_record(t, s, &m->batch[n]) || (m->running && s->turn > m->last_turn)) {
+		if ((m->running && s->turn > m->last_turn) || !next_record(t, s, &m->batch[n])) {
 			m->heap[0] = m->heap[--m->heap_n];
 			break;
 		}
@@ -617,20 +731,15 @@ size_t ml_merge_next(struct ml_trace *t, const struct ml_moment **moments)
 	return n;
 }
 
-static int by_ring_id(const void *key, const void *stream)
-{
-	uint32_t id = *(const uint32_t *)key, ring = ((const struct stream *)stream)->ring;
-
-	return (id > ring) - (id < ring);
-}
-
 /* Streams were made in the order of their rings. */
 uint32_t ml_merge_ring(const struct ml_merge *m, uint32_t id)
 {
 	const struct stream *s =
-		m->streams_n ? bsearch(&id, m->streams, m->streams_n, sizeof *m->streams, by_ring_id) : NULL;
+		m->streams_n ? bsearch(&id, m->streams, m->streams_n, sizeof *m->streams, by_stream_ring) : NULL;
 
-	return s ? (uint32_t)(s - m->streams) : UINT32_MAX;
+	if (!s)
+		s = find_left(m, id, m->left_n);
+	return s ? s->index : UINT32_MAX;
 }
 
 double ml_merge_progress(const struct ml_merge *m)

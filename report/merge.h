@@ -12,8 +12,9 @@
 struct ml_merge;
 
 /*
- * Reads the rings that t->extents names as they are now. The directory must be read once more behind it, since pieces
- * may have left the rings before; if it then names other rings than before, all this must be done again.
+ * Reads the rings that t->extents names as they are now; if events were read before, the merge will go on behind them.
+ * The directory must be read once more behind it, since pieces may have left the rings before; if it then names other
+ * rings than before, all this must be done again.
  */
 void ml_merge_snapshot(struct ml_trace *t);
 int ml_merge_has_all_rings(const struct ml_trace *t);

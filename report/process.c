@@ -35,6 +35,22 @@ const char *ml_process_argument(const struct ml_trace *t, unsigned i)
 	return NULL;
 }
 
+/* The argument behind the first one that ends a cluster of letters with c. */
+const char *ml_process_text(const struct ml_trace *t)
+{
+	const char *word, *c;
+	unsigned i;
+
+	for (i = 1; (word = ml_process_argument(t, i)); i++) {
+		if (word[0] != '-' || word[1] == '-')
+			continue;
+		c = strchr(word, 'c');
+		if (c)
+			return c[1] ? c + 1 : ml_process_argument(t, i + 1);
+	}
+	return NULL;
+}
+
 /* Does a shell take the word as it is? */
 static bool is_plain(const char *word)
 {

@@ -45,6 +45,9 @@ const char *ml_process_end_text(enum ml_process_end end);
 /* The i-th argument of the command, or NULL. */
 const char *ml_process_argument(const struct ml_trace *t, unsigned i);
 
+/* The text of `python -c TEXT`, or NULL. */
+const char *ml_process_text(const struct ml_trace *t);
+
 /* The command as a shell would take it, without control characters. The caller frees it. */
 char *ml_process_command(const struct ml_trace *t);
 

@@ -207,22 +207,6 @@ int ml_reading_add(struct ml_reading *r, const char *path, const struct ml_optio
 	return 0;
 }
 
-/* The text of `python -c TEXT`: the argument behind the first one that ends a cluster of letters with c. */
-static const char *command_text(const struct ml_trace *t)
-{
-	const char *word, *c;
-	unsigned i;
-
-	for (i = 1; (word = ml_process_argument(t, i)); i++) {
-		if (word[0] != '-' || word[1] == '-')
-			continue;
-		c = strchr(word, 'c');
-		if (c)
-			return c[1] ? c + 1 : ml_process_argument(t, i + 1);
-	}
-	return NULL;
-}
-
 static void open_packed_source(struct ml_pack *pack, struct ml_source *s, const char *file)
 {
 	const struct ml_packed *item = ml_pack_find(pack, ML_PACK_SOURCE, file);
@@ -245,7 +229,7 @@ static void open_source(const struct ml_reading *r, struct ml_source *s, const c
 			ml_source_open(s, file);
 		return;
 	}
-	text = strcmp(file, "<string>") || r->traces_n > 1 ? NULL : command_text(r->trace);
+	text = strcmp(file, "<string>") || r->traces_n > 1 ? NULL : ml_process_text(r->trace);
 	if (text)
 		ml_source_set(s, text);
 }

@@ -291,13 +291,13 @@ static const struct ml_code *code_of(const struct ml_trace *t, const struct ml_n
 }
 
 /* Nodes are numbered parent before child, so one pass does. */
-static void resolve_nodes(struct resolving *a)
+static void resolve_nodes(struct resolving *a, uint32_t from)
 {
 	uint32_t *line = a->nodes->line, *anchor = a->nodes->anchor, n;
 
 	line[0] = NONE;
 	anchor[0] = ML_OWNER_NATIVE;
-	for (n = 1; n < a->nodes->n; n++) {
+	for (n = from; n < a->nodes->n; n++) {
 		const struct ml_node *node = &a->trace->nodes[n];
 		const struct ml_code *code = code_of(a->trace, node);
 
@@ -318,6 +318,7 @@ static void resolve_counts(struct resolving *a)
 {
 	size_t i;
 
+	free(a->nodes->counted);
 	a->nodes->counted = ml_memory_get(a->trace->counts_n, sizeof(*a->nodes->counted));
 	for (i = 0; i < a->trace->counts_n; i++) {
 		const struct ml_count *c = &a->trace->counts[i];
@@ -329,18 +330,23 @@ static void resolve_counts(struct resolving *a)
 void ml_sites_resolve(struct ml_sites *s, const struct ml_trace *t, const struct ml_scope *scope,
 		      struct ml_site_nodes *nodes)
 {
-	struct resolving a = {.sites = s, .trace = t, .scope = scope, .nodes = nodes};
+	*nodes = (struct ml_site_nodes){.trace = t};
+	ml_sites_resolve_more(s, scope, nodes);
+}
 
-	*nodes = (struct ml_site_nodes){
-		.trace = t,
-		.n = t->nodes_n,
-		.line = ml_memory_get(t->nodes_n, sizeof(*nodes->line)),
-		.anchor = ml_memory_get(t->nodes_n, sizeof(*nodes->anchor)),
-		.in_scope = ml_memory_get(t->nodes_n, sizeof(*nodes->in_scope)),
-	};
+void ml_sites_resolve_more(struct ml_sites *s, const struct ml_scope *scope, struct ml_site_nodes *nodes)
+{
+	const struct ml_trace *t = nodes->trace;
+	struct resolving a = {.sites = s, .trace = t, .scope = scope, .nodes = nodes};
+	const uint32_t from = nodes->n;
+
+	nodes->line = ml_memory_more(nodes->line, from, t->nodes_n, sizeof(*nodes->line));
+	nodes->anchor = ml_memory_more(nodes->anchor, from, t->nodes_n, sizeof(*nodes->anchor));
+	nodes->in_scope = ml_memory_more(nodes->in_scope, from, t->nodes_n, sizeof(*nodes->in_scope));
+	nodes->n = t->nodes_n;
 	ml_places_begin(&a.places, t);
 	add_codes(&a);
-	resolve_nodes(&a);
+	resolve_nodes(&a, from ? from : 1);
 	resolve_counts(&a);
 	free(a.functions);
 	ml_places_end(&a.places);

@@ -86,6 +86,10 @@ struct ml_site_nodes {
 /* Finds the lines of all nodes of a trace, whose events need not be folded yet. Not after ml_sites_sort(). */
 void ml_sites_resolve(struct ml_sites *s, const struct ml_trace *t, const struct ml_scope *scope,
 		      struct ml_site_nodes *nodes);
+
+/* The same for nodes that have come since, when the trace was followed. A place may keep the function that it was found
+   in although there now is one that lies closer around it. */
+void ml_sites_resolve_more(struct ml_sites *s, const struct ml_scope *scope, struct ml_site_nodes *nodes);
 void ml_site_nodes_free(struct ml_site_nodes *nodes);
 
 /* Adds what happened in the trace, whose nodes were resolved last. baseline_rss is added to each line's mem_bytes. */

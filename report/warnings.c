@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "report/control.h"
 #include "report/memory.h"
 
 /* More would not be read. The one behind the last says that there were more. */
@@ -114,6 +115,11 @@ static void collect_meta(struct ml_warnings *w, const struct ml_trace *t)
 		ml_warnings_add(w, "%s: %s",
 				t->counts_lines ? "lines were not counted until the end" : "lines were not counted",
 				ml_load_meta(t, "occurrences_refused"));
+	if (ml_load_meta(t, "log_refused"))
+		ml_warnings_add(w, "no table was logged: %s", ml_load_meta(t, "log_refused"));
+	else if ((t->header.flags & ML_FLAG_LOGGER) && !ml_control_is_attached(t))
+		ml_warnings_add(w, "no table was logged: the process that was to write it did not come up; "
+				   "see what memline log says");
 	if (ml_load_meta(t, "late"))
 		ml_warnings_add(w, "CPython was loaded after the process had started: what came before was not seen");
 	for (i = 0; i < t->meta_n; i++)

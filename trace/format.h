@@ -104,6 +104,7 @@ struct ml_header {
 };
 
 #define ML_FLAG_UNMAPPED 1u /* no mapping could be had: a SIGKILL loses each thread's last piece */
+#define ML_FLAG_LOGGER 2u   /* a process was started that is to write the table for MEMLINE_LOG */
 
 enum ml_extent_kind {
 	ML_EXTENT_NONE = 0,
@@ -132,7 +133,8 @@ struct ml_extent {
  */
 struct ml_control {
 	uint32_t paused; /* not 0: nothing is to be recorded */
-	uint32_t reserved[15];
+	uint32_t logger; /* pid of the process that has begun to write the table for MEMLINE_LOG, or 0 */
+	uint32_t reserved[14];
 	struct ml_control_entry {
 		uint64_t ns;      /* since monotonic_ns */
 		uint32_t request; /* enum ml_request; stored last. The first 0 ends the list */
@@ -190,6 +192,7 @@ struct ml_count {
  *   program               what is run: "file:PATH", "module:NAME", "command" (-c) or "stdin"
  *   option.NAME           the value in force of MEMLINE_NAME (without the prefix)
  *   ignored.NAME          a value of MEMLINE_NAME that made no sense
+ *   log_refused           why no process was started that writes the table for MEMLINE_LOG
  *   occurrences_refused   why lines were not counted, or not until the end
  */
 

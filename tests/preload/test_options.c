@@ -53,6 +53,7 @@ static void check_defaults(void)
 	snprintf(directory, sizeof directory, "/tmp/memline-%u", getuid());
 	ck_assert_str_eq(ml_options.directory, directory);
 	ck_assert(!ml_options.directory_given);
+	ck_assert(!ml_options.log);
 	ck_assert_str_eq(ml_options.app_root, "");
 	ck_assert_str_eq(said("option.DIR"), directory);
 }
@@ -63,6 +64,7 @@ START_TEST(has_defaults)
 		const char *key, *value;
 	} rows[] = {{"option.OBJECTS", "on"},   {"option.NATIVE", "caller"},    {"option.SAMPLE", "0"},
 		    {"option.SCOPE", "auto"},   {"option.OCCURRENCES", "auto"}, {"option.LOG", "off"},
+		    {"option.LOG_TOP", "20"},
 		    {"option.MAX_BYTES", "4G"}, {"option.KEEP_FREE", "auto"},   {"option.MAX_NODES", "1M"}};
 	char *environment[] = {(char *)(uintptr_t) "PATH=/bin", (char *)(uintptr_t) "MEMLINE_OBJECTSX=off",
 			       (char *)(uintptr_t) "XMEMLINE_OBJECTS=off", (char *)(uintptr_t) "MEMLINE_OBJECTS", NULL};
@@ -142,7 +144,17 @@ static const char *const bad[] = {
 	"MEMLINE_SAMPLE=512k",
 	"MEMLINE_SCOPE=",
 	"MEMLINE_OCCURRENCES=yes",
-	"MEMLINE_LOG=60s",
+	"MEMLINE_LOG=",
+	"MEMLINE_LOG=on",
+	"MEMLINE_LOG=60",
+	"MEMLINE_LOG=60 s",
+	"MEMLINE_LOG=s",
+	"MEMLINE_LOG=99ms",
+	"MEMLINE_LOG=25h",
+	"MEMLINE_LOG=18446744073709551617s",
+	"MEMLINE_LOG_TOP=0",
+	"MEMLINE_LOG_TOP=",
+	"MEMLINE_LOG_TOP=all",
 	"MEMLINE_DIR=",
 };
 
