@@ -214,7 +214,7 @@ bench: all $(filter $(BUILD)/tests/bench/%,$(TEST_OBJECTS) $(TEST_HOSTS)) ## mea
 	@BUILD='$(BUILD)' $(PYTHON) tests/bench/run.py $(if $(QUICK),--quick) $(BENCH)
 
 .PHONY: bench-reading
-bench-reading: all $(filter $(BUILD)/tests/bench/%,$(TEST_HOSTS)) ## measure how fast a large trace is read (EVENTS, LIVE)
+bench-reading: all $(filter $(BUILD)/tests/bench/%,$(TEST_HOSTS)) ## measure how a large trace is read
 	@BUILD='$(BUILD)' $(PYTHON) tests/bench/reading.py
 
 .PHONY: demo

@@ -158,12 +158,12 @@ bool ml_blocks_get(const struct ml_blocks *b, uint64_t address, struct ml_block 
 {
 	uint64_t h = hash(b, address);
 	const struct ml_blocks_part *p = &b->part[part_of(h)];
-	const struct ml_block *place = p->n ? place_at(b, p, find(b, p, address, h)) : NULL;
+	const struct ml_block *place = p->n ? place_at(place_bytes(b), p, find(place_bytes(b), p, address, h)) : NULL;
 
 	if (!place || !place->there)
 		return false;
 	*block = (struct ml_block){0};
-	copy(b, block, place);
+	memcpy(block, place, place_bytes(b));
 	return true;
 }
 
