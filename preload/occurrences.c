@@ -60,13 +60,14 @@ struct near {
 	struct ml_count *count;
 };
 
-#define NEARS 1024u
+#define NEARS 1024u /* a power of two */
+#define GATE_NONE UINT32_MAX
 #define SLOTS_MIN 1024u
 #define FIRST_BYTES 16384u
 #define MORE_BYTES 65536u
 
 static struct {
-	uint32_t gate; /* of the trace that is being recorded, as the counters are ready for it; 0: of none */
+	uint32_t gate; /* of the trace that is being recorded, as the counters are ready for it; GATE_NONE: of none */
 	struct near near[NEARS];
 	struct ml_count **slots; /* by code and line: open addressing, at most half full */
 	uint32_t mask;
@@ -74,7 +75,7 @@ static struct {
 	struct ml_count *next; /* the counters that are free in the newest extent */
 	uint32_t left;
 	bool has_extent;
-} counting;
+} counting = {.gate = GATE_NONE};
 
 static int state(void)
 {
@@ -195,25 +196,23 @@ static uint32_t version_of(const void *code)
 	return (uint32_t)ml_load_int(code, ml_process.abi.is.at.code_version);
 }
 
-static __attribute__((noinline)) struct ml_count *find_count(struct near *near, const void *code, uint32_t line)
+static inline struct near *near_of(const void *code, uint32_t line)
 {
-	uint32_t was = enter();
-	struct ml_count *count = count_of(code, line);
-
-	leave(was);
-	if (count)
-		*near = (struct near){code, version_of(code), line, count};
-	return count;
+	return &counting.near[((uint32_t)((uintptr_t)code >> 5) * 31 + line) % NEARS];
 }
 
-static inline struct ml_count *near_count(const void *code, uint32_t line)
+static struct ml_count *find_count(const void *code, uint32_t line)
 {
-	struct near *near = &counting.near[(((uintptr_t)code >> 5) * 31 + line) % NEARS];
+	struct near *near = near_of(code, line);
+	uint32_t was;
 
-	if (__builtin_expect(near->code == code && near->line == line && near->version, 1) &&
-	    near->version == version_of(code))
-		return near->count;
-	return find_count(near, code, line);
+	if (near->code != code || near->line != line || !near->version || near->version != version_of(code)) {
+		was = enter();
+		*near = (struct near){code, version_of(code), line, count_of(code, line)};
+		leave(was);
+		near->version = near->count ? near->version : 0;
+	}
+	return near->count;
 }
 
 void ml_occurrences_reset(void)
@@ -222,6 +221,7 @@ void ml_occurrences_reset(void)
 		ml_sys_munmap(counting.slots, (counting.mask + (size_t)1) * sizeof *counting.slots);
 	if (counting.has_extent) /* else it was not touched */
 		memset(&counting, 0, sizeof counting);
+	counting.gate = GATE_NONE;
 }
 
 /* Whether lines are counted now, where the gate is another one than before: in a forked child, or after a pause. */
@@ -248,33 +248,23 @@ static __attribute__((noinline)) bool is_counting(void)
 
 /* Callbacks. */
 
-/* The number of the line may be an object that was made for this call alone. If so it is the newest event. */
-static inline void disown(const void *number)
+/* Whether the newest record of the thread's ring is about the object: then it is the object's allocation. */
+static bool is_newest(const struct ml_ring *r, const void *object)
 {
-	struct ml_thread *t = &ml_thread;
-	struct ml_ring *r = t->ring;
-	uint32_t was;
-
-	if (t->gate != counting.gate || r->coder.address != (uintptr_t)number >> 4)
-		return;
-	was = enter();
-	ml_ring_commit(r, ml_put_ours(r->at));
-	leave(was);
+	return r->coder.address == (uintptr_t)object >> 4;
 }
 
-/* Where the process stands. The newest event is mostly this thread's own. */
-static inline void note_position(struct ml_count *count)
+/* The number of the line may be an object that was made for this call alone. */
+static void disown(const void *number)
 {
-	const struct ml_thread *t = &ml_thread;
-	uint64_t state = 0;
+	struct ml_thread *t = &ml_thread;
+	uint32_t was;
 
-	if (__builtin_expect(t->gate == counting.gate && ml_ring_has_turn(t->ring), 1)) {
-		count->ring = t->ring->id;
-		count->state = t->ring->piece->state;
+	if (t->gate != counting.gate || !is_newest(t->ring, number))
 		return;
-	}
-	count->ring = ml_ring_newest(&state);
-	count->state = state;
+	was = enter();
+	ml_ring_commit(t->ring, ml_put_ours(t->ring->at));
+	leave(was);
 }
 
 static void *disable(void)
@@ -283,29 +273,53 @@ static void *disable(void)
 	return held.disable;
 }
 
+/* One more run. False: it is the one that ends the counting. The position is known before the run counts. */
+static bool count_run(struct ml_count *count, uint32_t ring, uint64_t position)
+{
+	if (__builtin_expect(count->count >= ML_COUNT_MAX, 0)) {
+		count->count = ML_COUNT_MAX + 1;
+		return false;
+	}
+	count->ring = ring;
+	count->state = position;
+	__atomic_store_n(&count->count, count->count + 1, __ATOMIC_RELEASE);
+	return true;
+}
+
+/* What line_ran() does, whatever is unusual. */
+static __attribute__((noinline)) void *line_ran_unusually(const void *code, uint32_t line, const void *number)
+{
+	struct ml_count *count;
+	uint64_t position = 0;
+	uint32_t ring;
+
+	if (atomic_load(&ml_wiped->gate) != counting.gate && !is_counting())
+		return state() == ML_STOPPED ? disable() : py.none;
+	disown(number);
+	count = find_count(code, line);
+	if (!count)
+		return py.none;
+	ring = ml_ring_newest(&position);
+	return count_run(count, ring, position) ? py.none : disable();
+}
+
 /* (code, line): the line begins to run. A METH_FASTCALL function. */
 static void *line_ran(void *self, void *const *arguments, intptr_t n)
 {
-	struct ml_count *count;
+	const void *code = arguments[0], *number = arguments[1];
+	uint32_t line = (uint32_t)py.PyLong_AsLong(arguments[1]);
+	const struct near *near = near_of(code, line);
+	const struct ml_thread *t = &ml_thread;
+	const struct ml_ring *r = t->ring;
 
 	(void)self;
 	(void)n;
-	if (__builtin_expect(atomic_load_explicit(&ml_wiped->gate, memory_order_relaxed) != counting.gate, 0) ||
-	    __builtin_expect(!counting.gate, 0)) {
-		if (!is_counting())
-			return state() == ML_STOPPED ? disable() : py.none;
-	}
-	disown(arguments[1]);
-	count = near_count(arguments[0], (uint32_t)py.PyLong_AsLong(arguments[1]));
-	if (!count)
-		return py.none;
-	if (__builtin_expect(count->count >= ML_COUNT_MAX, 0)) {
-		count->count = ML_COUNT_MAX + 1;
-		return disable();
-	}
-	note_position(count);
-	__atomic_store_n(&count->count, count->count + 1, __ATOMIC_RELEASE);
-	return py.none;
+	if (__builtin_expect(atomic_load_explicit(&ml_wiped->gate, memory_order_relaxed) == counting.gate, 1) &&
+	    __builtin_expect(t->gate == counting.gate && near->code == code && near->line == line, 1) &&
+	    __builtin_expect(near->version && near->version == version_of(code), 1) &&
+	    __builtin_expect(ml_ring_has_turn(r) && !is_newest(r, number), 1))
+		return count_run(near->count, r->id, r->piece->state) ? py.none : disable();
+	return line_ran_unusually(code, line, number);
 }
 
 /* PyMethodDef (Include/methodobject.h). */
