@@ -171,10 +171,10 @@ static bool grow_slots(void)
 	return true;
 }
 
-/* NULL: there is no room, or the code object can't be described. */
+/* NULL: there is no room, or no such line, or the code object can't be described. */
 static struct ml_count *count_of(const void *code, uint32_t line)
 {
-	uint32_t id = ml_tree_code(code);
+	uint32_t id = line - 1 < INT32_MAX ? ml_tree_code(code) : UINT32_MAX;
 	struct ml_count **slot;
 
 	if (id == UINT32_MAX || !grow_slots())
