@@ -356,32 +356,30 @@ static const void *running(const void *frame)
 	return frame;
 }
 
-/* *text: it is no file but a text, of which this is the body. */
+/* *text: it is no file but a text. */
 static bool has_file_in_scope(const void *code, bool *text)
 {
-	static const char module[] = "<module>";
-	struct ml_code_text names_of;
+	struct ml_code_text name;
 	uint32_t was;
 	bool has;
 
-	if (ml_code_describe(&ml_process.abi, code, names, sizeof names, &names_of))
+	if (ml_code_describe(&ml_process.abi, code, names, sizeof names, &name))
 		return false;
-	*text = names_of.file_bytes && names_of.file[0] == '<' && names_of.name_bytes == sizeof module - 1 &&
-		!memcmp(names_of.name, module, sizeof module - 1);
+	*text = name.file_bytes && name.file[0] == '<';
 	was = enter();
 	ml_lock_take(&ml_process.lock);
-	has = ml_identity_has(names_of.file, names_of.file_bytes);
+	has = ml_identity_has(name.file, name.file_bytes);
 	ml_lock_drop(&ml_process.lock);
 	leave(was);
 	return has;
 }
 
-/* A text that Python code runs has no lines of its own, even where the program is such a text: see report/site.c. */
+/* A text that Python code compiles is not the program, even where the program is a text of the same name. */
 static bool is_in_scope(const void *code)
 {
 	bool text;
 
-	return has_file_in_scope(code, &text) && !(text && top_frame());
+	return has_file_in_scope(code, &text) && !(text && running(top_frame()));
 }
 
 /* No more lines are counted, or none ever were. */
