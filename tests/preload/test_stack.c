@@ -220,7 +220,7 @@ START_TEST(matches_a_walk_from_nothing)
 }
 END_TEST
 
-#define FUNCTION 1u      /* co_flags */
+#define FUNCTION 1u /* co_flags */
 #define COROUTINE 0x81u
 
 /* What the chain should know of the user's code, whose code objects have numbers below USERS. */

@@ -41,6 +41,7 @@ struct build {
 	struct bytes definitions;
 	struct bytes nodes;
 	uint32_t codes_n;
+	uint32_t code_flags;
 	uint32_t modules_n;
 	struct build_ring **rings;
 	uint32_t rings_n;
@@ -124,6 +125,11 @@ void build_meta(struct build *b, const char *key, const char *value)
 	add(&b->meta, value, strlen(value) + 1);
 }
 
+void build_code_flags(struct build *b, uint32_t flags)
+{
+	b->code_flags = flags;
+}
+
 uint32_t build_code(struct build *b, const char *file, const char *name, uint32_t first_line, const void *table,
 		    uint32_t table_bytes)
 {
@@ -132,7 +138,8 @@ uint32_t build_code(struct build *b, const char *file, const char *name, uint32_
 				.first_line = first_line,
 				.file_bytes = (uint32_t)strlen(file),
 				.name_bytes = (uint32_t)strlen(name),
-				.table_bytes = table_bytes};
+				.table_bytes = table_bytes,
+				.code_flags = b->code_flags};
 
 	d.def.length = (uint32_t)((sizeof d + d.file_bytes + d.name_bytes + d.table_bytes + 7) / 8 * 8);
 	add(&b->definitions, &d, sizeof d);
@@ -316,7 +323,7 @@ void build_event(struct build_ring *r, const struct ml_event *e)
 		at = ml_put_time(at, e->ns, e->pages);
 		break;
 	case ML_RECORD_OTHER:
-		at = ml_put_finalize(at);
+		at = e->other == ML_OTHER_GENERATOR ? ml_put_generator(at, &r->coder, e->address) : ml_put_finalize(at);
 		break;
 	case ML_RECORD_BASE:
 	case ML_RECORD_TURN:
@@ -367,6 +374,11 @@ void build_unmap(struct build_ring *r, uint32_t node, uint64_t address, uint64_t
 void build_time(struct build_ring *r, uint64_t ns, uint64_t pages)
 {
 	build_event(r, &(struct ml_event){.record = ML_RECORD_TIME, .ns = ns - r->ns, .pages = pages});
+}
+
+void build_generator(struct build_ring *r, uint64_t address)
+{
+	build_event(r, &(struct ml_event){.record = ML_RECORD_OTHER, .other = ML_OTHER_GENERATOR, .address = address});
 }
 
 void build_finalize(struct build_ring *r)

@@ -39,6 +39,7 @@ struct ml_header *build_header(struct build *b);   /* counters, end and so on; t
 
 /* Definitions; each returns the number that it got. */
 void build_meta(struct build *b, const char *key, const char *value);
+void build_code_flags(struct build *b, uint32_t flags); /* co_flags of the code objects that follow; at first 0 */
 uint32_t build_code(struct build *b, const char *file, const char *name, uint32_t first_line, const void *table,
 		    uint32_t table_bytes);
 uint32_t build_module(struct build *b, const char *path, uint64_t start, uint64_t bytes);
@@ -59,6 +60,7 @@ void build_realloc(struct build_ring *r, enum ml_domain domain, uint32_t node, u
 void build_map(struct build_ring *r, uint32_t node, uint64_t address, uint64_t bytes, int prot, int flags);
 void build_unmap(struct build_ring *r, uint32_t node, uint64_t address, uint64_t bytes); /* BEGIN and END DONE */
 void build_time(struct build_ring *r, uint64_t ns, uint64_t pages);                      /* ns: since the start */
+void build_generator(struct build_ring *r, uint64_t address);
 void build_finalize(struct build_ring *r);
 
 /* The file, in memory that stays the builder's until the next call. */
