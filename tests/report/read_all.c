@@ -7,6 +7,8 @@
 
 #include "report/dump.h"
 #include "report/fold.h"
+#include "report/growth.h"
+#include "report/reading.h"
 
 #define require(condition)                                                                                             \
 	do {                                                                                                           \
@@ -58,6 +60,54 @@ static void check_dump(struct ml_trace *t)
 	free(text);
 }
 
+/* Who holds what is live adds up to it, by line and by stack. */
+static void check_holders(const struct ml_reading *r, uint64_t bytes, uint64_t blocks, enum ml_holders_by by)
+{
+	struct ml_holders found;
+	struct ml_growth growth;
+
+	ml_holders_find(&found, &r->holds, &r->stacks, &r->sites, by, NULL);
+	for (uint32_t i = 0; i < found.n; i++) {
+		bytes -= found.items[i].held.bytes;
+		blocks -= found.items[i].held.blocks;
+	}
+	require(bytes == 0);
+	require(blocks == 0);
+	if (r->timeline.owner && by == ML_HOLDERS_LINE) {
+		ml_growth_find(&growth, &r->timeline, &found);
+		ml_growth_free(&growth);
+	}
+	ml_holders_free(&found);
+}
+
+static void check_reading(const char *path, enum ml_hold_moment moment)
+{
+	struct ml_reading r = {0};
+	struct ml_options options;
+	uint64_t blocks = 0;
+	char *error;
+
+	ml_options_init(&options);
+	options.objects.cache = false;
+	options.objects.sysroot = "/nonexistent";
+	options.fold.end_last = true;
+	options.stacks = true;
+	options.hold = moment;
+	options.points = 20;
+	options.owners = moment == ML_HOLD_END;
+	require(!ml_reading_add(&r, path, &options, &error));
+	ml_reading_finish(&r, &options);
+	for (uint32_t i = 0; i < r.stacks.n; i++)
+		blocks += r.holds.items[i].held[ML_HOLD_RUN].blocks + r.holds.items[i].held[ML_HOLD_STARTUP].blocks;
+	if (moment == ML_HOLD_END)
+		require(blocks == r.totals.live_blocks);
+	for (int by = ML_HOLDERS_LINE; by <= ML_HOLDERS_STACK; by++)
+		check_holders(&r, moment == ML_HOLD_END ? r.totals.live_bytes : r.totals.peak_bytes, blocks,
+			      (enum ml_holders_by)by);
+	ml_reading_close(&r);
+	ml_options_free(&options);
+}
+
 static int open_bytes(const uint8_t *bytes, size_t length)
 {
 	int fd = memfd_create("trace", MFD_CLOEXEC);
@@ -78,8 +128,8 @@ struct read_all read_all(const uint8_t *bytes, size_t length)
 
 	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
 	t = ml_load_open(path, &error);
-	close(fd);
 	if (!t) {
+		close(fd);
 		require(error && *error);
 		free(error);
 		return result;
@@ -89,6 +139,9 @@ struct read_all read_all(const uint8_t *bytes, size_t length)
 	check_dump(t);
 	check_fold(t, &part, &result);
 	check_fold(t, &whole, &result);
+	check_reading(path, ML_HOLD_END);
+	check_reading(path, ML_HOLD_PEAK);
+	close(fd);
 	for (unsigned i = 0; ml_load_warning(t, i, text, sizeof text); i++)
 		result.warnings++;
 	ml_load_close(t);
