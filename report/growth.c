@@ -60,27 +60,27 @@ static int compare_growing(const void *left, const void *right)
 
 void ml_growth_find(struct ml_growth *g, const struct ml_timeline *t, const struct ml_holders *found)
 {
-	double *seconds = ml_memory_get(t->n, sizeof(*seconds));
+	double *places = ml_memory_get(t->n, sizeof(*places)), unit = t->by_invocation ? 1 : 1e9;
 	uint32_t number;
 	size_t i;
 
 	*g = (struct ml_growth){.rows = sum_rows(t, found), .items = ml_memory_get(found->n, sizeof(*g->items))};
 	for (i = 0; i < t->n; i++)
-		seconds[i] = (double)t->points[i].ns / 1e9;
+		places[i] = (double)t->points[i].place / unit;
 	for (number = 0; number < found->n; number++)
 		g->tested += changes(g->rows + (size_t)number * t->n, t->n);
 	for (number = 0; number < found->n; number++) {
 		const uint64_t *row = g->rows + (size_t)number * t->n;
 		struct ml_growing *growing = &g->items[g->n];
 		*growing = (struct ml_growing){.holder = &found->items[number], .bytes = row};
-		if (!changes(row, t->n))
+		if (!t->n || !changes(row, t->n))
 			continue;
-		ml_trend_judge(&growing->trend, seconds, row, t->n, ML_GROWTH_ALPHA / (double)g->tested);
+		ml_trend_judge(&growing->trend, places, row, t->n, ML_GROWTH_ALPHA / (double)g->tested);
 		find_level(t, growing);
 		g->n += growing->trend.verdict != ML_TREND_NONE;
 	}
 	qsort(g->items, g->n, sizeof(*g->items), compare_growing);
-	free(seconds);
+	free(places);
 }
 
 void ml_growth_free(struct ml_growth *g)

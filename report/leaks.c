@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "report/commands.h"
 #include "report/growth.h"
@@ -78,17 +79,32 @@ static void print_allocators(const struct ml_reading *r)
 
 /* What "by line" and "by stack" list is judged by its growth instead. */
 
+/* What a pace is told for: a minute of seconds, or an invocation. */
+static double pace_unit(const struct ml_reading *r)
+{
+	return r->timeline.by_invocation ? 1 : 60;
+}
+
+static void print_pace(const struct ml_reading *r, double slope)
+{
+	char size[ML_TABLE_SIZE_BYTES];
+
+	printf(" %12s", ml_table_size((uint64_t)fmax(0, slope * pace_unit(r)), size));
+}
+
 static void print_growing(const struct output *o, const struct ml_reading *r, const struct ml_growing *g)
 {
-	char held[ML_TABLE_SIZE_BYTES], pace[ML_TABLE_SIZE_BYTES], low[ML_TABLE_SIZE_BYTES], high[ML_TABLE_SIZE_BYTES];
+	char held[ML_TABLE_SIZE_BYTES];
 
 	printf("  %12s", ml_table_size(g->most, held));
-	if (g->trend.verdict == ML_TREND_GROWS)
-		printf(" %12s %12s %12s %7.0f %%  ", ml_table_size((uint64_t)(g->trend.slope * 60), pace),
-		       ml_table_size((uint64_t)fmax(0, g->trend.slope_low * 60), low),
-		       ml_table_size((uint64_t)fmax(0, g->trend.slope_high * 60), high), 100 * g->trend.tau);
-	else
+	if (g->trend.verdict == ML_TREND_GROWS) {
+		print_pace(r, g->trend.slope);
+		print_pace(r, g->trend.slope_low);
+		print_pace(r, g->trend.slope_high);
+		printf(" %7.0f %%  ", 100 * g->trend.tau);
+	} else {
 		printf(" %10.3f s  ", (double)g->level_ns / 1e9);
+	}
 	ml_listing_print_place(stdout, g->holder);
 	putchar('\n');
 	if (g->trend.verdict == ML_TREND_GROWS)
@@ -116,38 +132,51 @@ static void print_growing_all(const struct output *o, const struct ml_reading *r
 		puts("  no line keeps growing");
 }
 
+static void print_points(const struct ml_timeline *t, size_t tested)
+{
+	const struct ml_point *first = &t->points[0], *last = &t->points[t->n ? t->n - 1 : 0];
+
+	if (t->by_invocation)
+		printf("  %zu points of time in %" PRIu64 " invocations that have ended", t->n, t->ended);
+	else
+		printf("  %zu points of time from %.3f s to %.3f s", t->n, (double)first->ns / 1e9,
+		       (double)last->ns / 1e9);
+	printf(", %zu lines whose live bytes changed\n", tested);
+}
+
 static void print_growth(const struct output *o, const struct ml_reading *r, const struct ml_growth *g)
 {
-	const struct ml_timeline *t = &r->timeline;
-
-	printf("  %zu points of time from %.3f s to %.3f s, %zu lines whose live bytes changed\n", t->n,
-	       (double)t->points[0].ns / 1e9, (double)t->points[t->n - 1].ns / 1e9, g->tested);
-	if (t->n < ML_TREND_POINTS_MIN) {
+	print_points(&r->timeline, g->tested);
+	if (r->timeline.n < ML_TREND_POINTS_MIN) {
 		printf("  too few for a verdict, which needs %u: with 5 in the later half chance puts them into one "
 		       "order\n"
 		       "  in 1 case of 120. Record for longer\n",
 		       ML_TREND_POINTS_MIN);
 		return;
 	}
-	print_growing_all(o, r, g, ML_TREND_GROWS,
-			  "  keep growing\n"
-			  "          Most     a minute     at least      at most   steady  Where");
-	print_growing_all(o, r, g, ML_TREND_STOPPED,
-			  "  have grown and stopped\n"
-			  "          Most        Since  Where");
+	print_growing_all(
+		o, r, g, ML_TREND_GROWS,
+		r->timeline.by_invocation
+			? "  keep growing\n          Most per invoc.     at least      at most   steady  Where"
+			: "  keep growing\n          Most     a minute     at least      at most   steady  Where");
+	print_growing_all(o, r, g, ML_TREND_STOPPED, "  have grown and stopped\n          Most        Since  Where");
 }
 
 static json_t *json_growing(const struct ml_reading *r, const struct ml_growing *g)
 {
 	json_t *o = ml_listing_json_place(r, g->holder), *bytes = json_array();
+	bool invocation = r->timeline.by_invocation;
 	size_t i;
 
 	json_object_set_new(o, "live_bytes", json_integer((json_int_t)g->holder->held.bytes));
 	json_object_set_new(o, "live_blocks", json_integer((json_int_t)g->holder->held.blocks));
 	json_object_set_new(o, "verdict", json_string(g->trend.verdict == ML_TREND_GROWS ? "grows" : "stopped"));
-	json_object_set_new(o, "bytes_per_minute", json_real(g->trend.slope * 60));
-	json_object_set_new(o, "bytes_per_minute_low", json_real(g->trend.slope_low * 60));
-	json_object_set_new(o, "bytes_per_minute_high", json_real(g->trend.slope_high * 60));
+	json_object_set_new(o, invocation ? "bytes_per_invocation" : "bytes_per_minute",
+			    json_real(g->trend.slope * pace_unit(r)));
+	json_object_set_new(o, invocation ? "bytes_per_invocation_low" : "bytes_per_minute_low",
+			    json_real(g->trend.slope_low * pace_unit(r)));
+	json_object_set_new(o, invocation ? "bytes_per_invocation_high" : "bytes_per_minute_high",
+			    json_real(g->trend.slope_high * pace_unit(r)));
 	json_object_set_new(o, "tau", json_real(g->trend.tau));
 	json_object_set_new(o, "p", json_real(g->trend.p));
 	json_object_set_new(o, "level_seconds", json_real((double)g->level_ns / 1e9));
@@ -159,17 +188,21 @@ static json_t *json_growing(const struct ml_reading *r, const struct ml_growing 
 
 static json_t *json_growth(const struct output *o, const struct ml_reading *r, const struct ml_growth *g)
 {
-	json_t *growth = json_object(), *lines = json_array(), *seconds = json_array();
+	json_t *growth = json_object(), *lines = json_array(), *seconds = json_array(), *ended = json_array();
 	size_t i;
 
-	for (i = 0; i < r->timeline.n; i++)
+	for (i = 0; i < r->timeline.n; i++) {
 		json_array_append_new(seconds, json_real((double)r->timeline.points[i].ns / 1e9));
+		json_array_append_new(ended, json_integer((json_int_t)r->timeline.points[i].place));
+	}
 	for (i = 0; i < g->n; i++)
 		if (ml_listing_takes(&o->listing, g->items[i].holder) &&
 		    (!o->listing.options.top || i < o->listing.options.top))
 			json_array_append_new(lines, json_growing(r, &g->items[i]));
 	json_object_set_new(growth, "points_needed", json_integer(ML_TREND_POINTS_MIN));
 	json_object_set_new(growth, "seconds", seconds);
+	json_object_set_new(growth, "invocations", r->timeline.by_invocation ? json_incref(ended) : json_null());
+	json_decref(ended);
 	json_object_set_new(growth, "lines_tested", json_integer((json_int_t)g->tested));
 	json_object_set_new(growth, "p_at_most", json_real(ML_GROWTH_ALPHA / (g->tested ? (double)g->tested : 1)));
 	json_object_set_new(growth, "lines", lines);
@@ -254,7 +287,10 @@ static error_t parse(int key, char *text, struct argp_state *state)
 		o->listing.startup = true;
 		return 0;
 	case OPTION_GROWTH:
+		if (text && strcmp(text, "time") && strcmp(text, "invocation"))
+			argp_error(state, "--growth: '%s' is neither 'time' nor 'invocation'", text);
 		o->listing.options.owners = true;
+		o->listing.options.invocations |= text && !strcmp(text, "invocation");
 		return 0;
 	case OPTION_POINTS:
 		o->listing.options.points = ml_options_count(state, "points", text, ML_TREND_POINTS_MIN, POINTS_MAX);
@@ -262,6 +298,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
 	case ARGP_KEY_SUCCESS: /* END does not come where there are TRACEs */
 		if (o->listing.options.owners && (o->listing.options.merge || o->listing.by == ML_HOLDERS_STACK))
 			argp_error(state, "--growth looks at the lines of each process: not --merge, not --by stack");
+		if (o->listing.options.invocations && !o->listing.options.owners)
+			argp_error(state, "--invocations are for --growth=invocation");
 		if (!o->listing.options.owners)
 			o->listing.options.points = 0;
 		else if (!o->listing.options.points)
@@ -269,6 +307,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 		return 0;
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = &o->listing;
+		state->child_inputs[1] = &o->listing.options;
 		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;
@@ -277,7 +316,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
 static const struct argp_option options[] = {
 	{"suppressions", OPTION_SUPPRESSIONS, "FILE", 0,
 	 "Leave out what this file says, in LeakSanitizer's syntax; may be repeated", 1},
-	{"growth", OPTION_GROWTH, NULL, 0, "Lines whose live bytes keep growing over the run, by their pace", 1},
+	{"growth", OPTION_GROWTH, "OVER", OPTION_ARG_OPTIONAL,
+	 "Lines whose live bytes keep growing over the run, by their pace: over 'time' (the default) or 'invocation'",
+	 1},
 	{"points", OPTION_POINTS, "N", 0, "With --growth: look at N moments (24) or a few more", 1},
 	{"startup", OPTION_STARTUP, NULL, 0, "List imports and start-up too", 1},
 	{0},
@@ -285,6 +326,7 @@ static const struct argp_option options[] = {
 
 static const struct argp_child children[] = {
 	{&ml_listing_argp, 0, NULL, 0},
+	{&ml_options_invocations_argp, 0, NULL, 0},
 	{0},
 };
 

@@ -150,8 +150,11 @@ static struct ml_fold *fold_trace(struct ml_reading *r, struct ml_trace *t, cons
 	window->in_scope = nodes->in_scope;
 	window->births = options->hold == ML_HOLD_END;
 	if (timeline) {
-		ml_timeline_begin(&r->timeline, options->points, window->from_ns, options->owners ? nodes : NULL);
+		ml_timeline_begin(&r->timeline, options->points, window->from_ns, options->invocations,
+				  options->owners ? nodes : NULL);
 		window->clock = &r->timeline.clock;
+		if (window->activations)
+			window->activations->watch = &r->timeline.watch;
 	}
 	f = fold(t, window);
 	if (timeline)

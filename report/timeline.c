@@ -1,5 +1,6 @@
 #include "report/timeline.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -77,10 +78,11 @@ static void add_rows(struct ml_timeline *t, const struct ml_fold *f)
 	}
 }
 
-static void add_point(struct ml_timeline *t, const struct ml_fold *f, uint64_t ns)
+static void add_point(struct ml_timeline *t, const struct ml_fold *f, uint64_t place, uint64_t ns)
 {
 	add_rows(t, f);
-	t->points[t->n++] = (struct ml_point){ns, f->totals.live_bytes, f->totals.rss_bytes, f->totals.allocator_bytes};
+	t->points[t->n++] =
+		(struct ml_point){place, ns, f->totals.live_bytes, f->totals.rss_bytes, f->totals.allocator_bytes};
 }
 
 static void move_point(struct ml_timeline *t, size_t from, size_t to)
@@ -103,46 +105,83 @@ static void thin_out(struct ml_timeline *t)
 
 	t->period *= 2;
 	for (from = 0; from < t->n; from++) {
-		uint64_t end = (t->points[from].ns + t->period - 1) / t->period * t->period;
-		if (to && t->points[to - 1].ns == end)
+		uint64_t end = (t->points[from].place + t->period - 1) / t->period * t->period;
+		if (to && t->points[to - 1].place == end)
 			to--;
 		move_point(t, from, to);
-		t->points[to++].ns = end;
+		t->points[to++].place = end;
 	}
 	t->n = to;
+}
+
+/* A point, if the period has ended that the place is in or behind. Returns where that was. */
+static uint64_t take_point(struct ml_timeline *t, const struct ml_fold *f, uint64_t place, uint64_t ns)
+{
+	while (t->n >= 2 * t->least)
+		thin_out(t);
+	place = place / t->period * t->period;
+	if (!t->n || place > t->points[t->n - 1].place)
+		add_point(t, f, place, ns);
+	return place;
 }
 
 static void strike(struct ml_fold_clock *clock, const struct ml_fold *f, uint64_t ns)
 {
 	struct ml_timeline *t = (struct ml_timeline *)clock;
 
-	while (t->n >= 2 * t->least)
-		thin_out(t);
-	ns = ns / t->period * t->period;
-	if (!t->n || ns > t->points[t->n - 1].ns)
-		add_point(t, f, ns);
-	clock->next_ns = ns + t->period;
+	clock->next_ns = take_point(t, f, ns, ns) + t->period;
 }
 
-void ml_timeline_begin(struct ml_timeline *t, size_t least, uint64_t from_ns, const struct ml_site_nodes *nodes)
+/* Behind the event with which an invocation has ended. */
+static void strike_invocation(struct ml_fold_clock *clock, const struct ml_fold *f, uint64_t ns)
 {
-	*t = (struct ml_timeline){.clock = {.strike = strike}, .least = least, .period = FIRST_PERIOD};
+	struct ml_timeline *t = (struct ml_timeline *)clock;
+
+	take_point(t, f, t->ended, ns);
+	clock->next_ns = UINT64_MAX;
+}
+
+static void invocation_ended(struct ml_activations_watch *watch, const struct ml_activation *activation)
+{
+	struct ml_timeline *t = (struct ml_timeline *)((char *)watch - offsetof(struct ml_timeline, watch));
+
+	if (activation->begin_ns < t->from_ns)
+		return;
+	if (++t->ended % t->period == 0)
+		t->clock.next_ns = 0;
+}
+
+void ml_timeline_begin(struct ml_timeline *t, size_t least, uint64_t from_ns, bool by_invocation,
+		       const struct ml_site_nodes *nodes)
+{
+	*t = (struct ml_timeline){.least = least, .from_ns = from_ns, .by_invocation = by_invocation};
 	t->points = ml_memory_get(room(t), sizeof(*t->points));
-	t->clock.next_ns = (from_ns / t->period + 1) * t->period;
+	if (by_invocation) {
+		t->clock = (struct ml_fold_clock){UINT64_MAX, strike_invocation};
+		t->watch.ended = invocation_ended;
+		t->period = 1;
+	} else {
+		t->period = FIRST_PERIOD;
+		t->clock = (struct ml_fold_clock){(from_ns / t->period + 1) * t->period, strike};
+	}
 	if (nodes)
 		find_owners(t, nodes);
 }
 
+/* By invocation the end is none: what is torn down then says nothing of them. */
 void ml_timeline_end(struct ml_timeline *t, const struct ml_fold *fold)
 {
-	if (t->n && t->points[t->n - 1].ns >= fold->totals.end_ns) {
-		uint32_t owner;
+	uint32_t owner;
+
+	if (t->by_invocation)
+		return;
+	if (t->n && t->points[t->n - 1].place >= fold->totals.end_ns) {
 		t->n--;
 		for (owner = 0; owner < t->owners_n; owner++)
 			if (t->rows[owner])
 				t->rows[owner][t->n] = 0;
 	}
-	add_point(t, fold, fold->totals.end_ns);
+	add_point(t, fold, fold->totals.end_ns, fold->totals.end_ns);
 }
 
 void ml_timeline_link(struct ml_timeline *t, const struct ml_fold *fold, const uint32_t *stacks, struct ml_holds *holds)

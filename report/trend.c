@@ -84,7 +84,7 @@ static double chance_of_signs(const uint64_t *y, size_t n)
 }
 
 /* Slopes of all pairs in order, which the caller frees. */
-static double *slopes_of(const double *seconds, const uint64_t *y, size_t n, size_t *pairs)
+static double *slopes_of(const double *x, const uint64_t *y, size_t n, size_t *pairs)
 {
 	double *slopes = ml_memory_get(n * n / 2, sizeof(*slopes));
 	size_t i, j;
@@ -92,8 +92,8 @@ static double *slopes_of(const double *seconds, const uint64_t *y, size_t n, siz
 	*pairs = 0;
 	for (i = 0; i < n; i++)
 		for (j = i + 1; j < n; j++)
-			if (seconds[j] > seconds[i])
-				slopes[(*pairs)++] = ((double)y[j] - (double)y[i]) / (seconds[j] - seconds[i]);
+			if (x[j] > x[i])
+				slopes[(*pairs)++] = ((double)y[j] - (double)y[i]) / (x[j] - x[i]);
 	qsort(slopes, *pairs, sizeof(*slopes), compare_numbers);
 	return slopes;
 }
@@ -110,13 +110,13 @@ static double ranked(const double *sorted, size_t n, double rank)
 }
 
 /* Ranks of what is left of y without its trend, to the byte; their mean taken off. The caller frees them. */
-static double *residual_ranks(const double *seconds, const uint64_t *y, size_t n, double slope)
+static double *residual_ranks(const double *x, const uint64_t *y, size_t n, double slope)
 {
 	double *left = ml_memory_get(n, sizeof(*left)), *ranks = ml_memory_get(n, sizeof(*ranks));
 	size_t i, j;
 
 	for (i = 0; i < n; i++)
-		left[i] = nearbyint((double)y[i] - (double)y[0] - slope * (seconds[i] - seconds[0]));
+		left[i] = nearbyint((double)y[i] - (double)y[0] - slope * (x[i] - x[0]));
 	for (i = 0; i < n; i++)
 		for (j = 0; j < n; j++)
 			ranks[i] += ((left[j] < left[i]) - (left[j] > left[i])) / 2.0;
@@ -135,9 +135,9 @@ static double autocovariance(const double *ranks, size_t n, size_t lag)
 }
 
 /* Does what is left of a point depend on what is left of the one before? */
-static bool dependent(const double *seconds, const uint64_t *y, size_t n, double slope)
+static bool dependent(const double *x, const uint64_t *y, size_t n, double slope)
 {
-	double *ranks = residual_ranks(seconds, y, n, slope);
+	double *ranks = residual_ranks(x, y, n, slope);
 	double first = autocovariance(ranks, n, 1), variance = autocovariance(ranks, n, 0);
 
 	free(ranks);
@@ -146,21 +146,21 @@ static bool dependent(const double *seconds, const uint64_t *y, size_t n, double
 
 /* The pace is that of all points, or from the first to the last one where this is more: where most of the run is level,
    most pairs are. */
-static bool still_grows(const double *seconds, const uint64_t *y, size_t n, double slope)
+static bool still_grows(const double *x, const uint64_t *y, size_t n, double slope)
 {
 	size_t half = n / 2, pairs;
 	struct kendall k = kendall(y + half, n - half);
-	double *slopes, late, pace = fmax(slope, ((double)y[n - 1] - (double)y[0]) / (seconds[n - 1] - seconds[0]));
+	double *slopes, late, pace = fmax(slope, ((double)y[n - 1] - (double)y[0]) / (x[n - 1] - x[0]));
 
 	if (chance(&k) > LATE_P)
 		return false;
-	slopes = slopes_of(seconds + half, y + half, n - half, &pairs);
+	slopes = slopes_of(x + half, y + half, n - half, &pairs);
 	late = median(slopes, pairs);
 	free(slopes);
 	return late > 0 && late >= pace * LATE_PACE;
 }
 
-void ml_trend_judge(struct ml_trend *trend, const double *seconds, const uint64_t *y, size_t n, double alpha)
+void ml_trend_judge(struct ml_trend *trend, const double *x, const uint64_t *y, size_t n, double alpha)
 {
 	struct kendall k;
 	double *slopes, spread;
@@ -174,17 +174,17 @@ void ml_trend_judge(struct ml_trend *trend, const double *seconds, const uint64_
 	trend->p = chance(&k);
 	if (trend->p > alpha)
 		return;
-	slopes = slopes_of(seconds, y, n, &pairs);
+	slopes = slopes_of(x, y, n, &pairs);
 	trend->slope = median(slopes, pairs);
 	spread = Z95 * sqrt(k.variance);
 	trend->slope_low = ranked(slopes, pairs, floor(((double)pairs - spread) / 2));
 	trend->slope_high = ranked(slopes, pairs, ceil(((double)pairs + spread) / 2));
 	free(slopes);
-	if (!still_grows(seconds, y, n, trend->slope)) {
+	if (!still_grows(x, y, n, trend->slope)) {
 		trend->verdict = ML_TREND_STOPPED;
 		return;
 	}
-	if (dependent(seconds, y, n, trend->slope))
+	if (dependent(x, y, n, trend->slope))
 		trend->p = fmax(trend->p, chance_of_signs(y, n));
 	if (trend->p <= alpha)
 		trend->verdict = ML_TREND_GROWS;

@@ -47,12 +47,12 @@ struct ml_trend {
 	enum ml_trend_verdict verdict;
 	double tau; /* of all pairs, those that go up less those that go down: 1 if all go up */
 	double p;   /* how likely so much of a trend is where there is none */
-	double slope; /* bytes per second, if it grows or has stopped; as the next two, its interval of 95 % */
+	double slope; /* bytes for each 1 of x, if it grows or has stopped; as the next two, its interval of 95 % */
 	double slope_low;
 	double slope_high;
 };
 
-/* y at each of n moments in seconds, in order. p has to be at most alpha. */
-void ml_trend_judge(struct ml_trend *trend, const double *seconds, const uint64_t *y, size_t n, double alpha);
+/* y at each of n places x, in order. p has to be at most alpha. */
+void ml_trend_judge(struct ml_trend *trend, const double *x, const uint64_t *y, size_t n, double alpha);
 
 #endif

@@ -175,3 +175,35 @@ def test_too_short_for_a_verdict(python):
     found = growth(run, "--to", "0.004")
     assert len(found["seconds"]) < found["points_needed"] and found["lines"] == []
     assert "too few for a verdict" in memline("leaks", "--growth", "--to", "0.004", run.folder)
+
+
+@pytest.mark.few
+def test_by_invocation(python):
+    """A leak of so much in each invocation, whose number is what counts and not their time."""
+    run = record(python, """
+import concurrent.futures, sys, time
+KEPT, LAST = [], {}
+
+def handle(n):
+    LAST[n % 7] = bytes(30000)
+    KEPT.append(bytes(5000))  # leak
+    if n == 100:
+        time.sleep(0.3)
+    return [str(i) for i in range(100)]
+
+with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    for n in range(200):
+        pool.submit(handle, n).result()
+""")
+    for options in (["--growth=invocation"], ["--growth=invocation", "--invocations", "handle"]):
+        (process,) = json.loads(memline("leaks", "--json", *options, run.folder))["processes"]
+        found = process["growth"]
+        assert found["invocations"] == sorted(found["invocations"]) and found["invocations"][-1] > 150
+        (grows,) = [line for line in found["lines"] if line["verdict"] == "grows" and line["file"] == run.file and
+                    line["line"] == run.process().tags["leak"]]
+        assert found["lines"][0] == grows
+        assert abs(grows["bytes_per_invocation"] - 5033) < 60  # and the list's growth
+        assert max(grows["bytes"]) > 150 * 5033
+    assert "per invoc." in memline("leaks", "--growth=invocation", run.folder)
+    memline("leaks", "--invocations", "handle", run.folder, status=2)
+    memline("leaks", "--growth", "--by", "stack", run.folder, status=2)

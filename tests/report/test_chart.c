@@ -32,7 +32,8 @@ static const char *row(int n)
 START_TEST(test_ascii)
 {
 	/* Live grows to 100 in the first half and stays; 200 are resident from the middle on. */
-	struct ml_point points[] = {{16, 0, 50, 0}, {32, 50, 50, 0}, {33, 100, 200, 0}, {64, 100, 200, 0}};
+	struct ml_point points[] = {
+		{16, 16, 0, 50, 0}, {32, 32, 50, 50, 0}, {33, 33, 100, 200, 0}, {64, 64, 100, 200, 0}};
 	const char *cells;
 
 	draw(points, 4, false);
@@ -57,7 +58,7 @@ END_TEST
 
 START_TEST(test_nothing)
 {
-	struct ml_point points[] = {{0, 0, 0, 0}, {5, 0, 0, 0}};
+	struct ml_point points[] = {{.place = 0}, {.place = 5, .ns = 5}};
 
 	ck_assert_str_eq(draw(points, 1, false), "");
 	free(text);

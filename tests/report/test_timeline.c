@@ -128,6 +128,7 @@ int main(void)
 	SRunner *runner = srunner_create(suite);
 	int failed;
 
+	frames_folder();
 	tcase_add_loop_test(tests, test_points, 0, 7);
 	tcase_add_test(tests, test_from);
 	tcase_add_test(tests, test_pauses);
