@@ -4,8 +4,8 @@
 
 #include "report/options.h"
 
-/* By node of the trace, whether the options ask for it, which the caller frees; NULL: they ask for all. The trace has to
-   be the one that the objects took last. */
+/* By node of the trace, whether the options ask for it, which the caller frees; NULL: they ask for all. The trace has
+   to be the one that the objects took last. */
 bool *ml_select_nodes(const struct ml_options *o, const struct ml_trace *t, struct ml_objects *objects);
 
 #endif

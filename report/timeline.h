@@ -1,9 +1,9 @@
 /*
  * What was live at some moments of a run, of the process and, where that is wanted, of each owner.
  *
- * The moments are a period apart, of time or of invocations, whose length follows from how long the run turns out to be:
- * when there are twice as many as were asked for, every other one is dropped. A period in which nothing happened has
- * none.
+ * The moments are a period apart, of time or of invocations, whose length follows from how long the run turns out to
+ * be: when there are twice as many as were asked for, every other one is dropped. A period in which nothing happened
+ * has none.
  */
 #ifndef ML_REPORT_TIMELINE_H
 #define ML_REPORT_TIMELINE_H
