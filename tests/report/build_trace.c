@@ -40,6 +40,7 @@ struct build {
 	struct bytes meta;
 	struct bytes definitions;
 	struct bytes nodes;
+	struct bytes counts;
 	uint32_t codes_n;
 	uint32_t code_flags;
 	uint32_t modules_n;
@@ -105,6 +106,7 @@ void build_done(struct build *b)
 	free(b->meta.at);
 	free(b->definitions.at);
 	free(b->nodes.at);
+	free(b->counts.at);
 	free(b->file.at);
 	free(b);
 }
@@ -386,6 +388,27 @@ void build_finalize(struct build_ring *r)
 	build_event(r, &(struct ml_event){.record = ML_RECORD_OTHER, .other = ML_OTHER_FINALIZE});
 }
 
+void build_count_never(struct build *b, uint32_t code, uint32_t line, uint64_t count)
+{
+	struct ml_count c = {.code = code, .line = line, .ring = ML_COUNT_NO_RING, .count = count};
+
+	add(&b->counts, &c, sizeof c);
+}
+
+void build_count(struct build *b, uint32_t code, uint32_t line, uint64_t count)
+{
+	const struct build_ring *r = b->owner;
+	struct ml_count c = {.code = code, .line = line, .count = count};
+
+	if (!r) {
+		build_count_never(b, code, line, count);
+		return;
+	}
+	c.ring = r->id;
+	c.state = ML_PIECE_STATE(r->sequence, r->events.n);
+	add(&b->counts, &c, sizeof c);
+}
+
 /* The file. */
 
 struct parts {
@@ -422,6 +445,11 @@ static struct parts all_parts(const struct build *b)
 	if (b->control) {
 		p = add_part(&parts, ML_EXTENT_CONTROL, 0);
 		add(&p->bytes, b->control, sizeof *b->control);
+	}
+	if (b->counts.n) {
+		p = add_part(&parts, ML_EXTENT_COUNTS, 0);
+		add(&p->bytes, b->counts.at, b->counts.n);
+		add_zeros(&p->bytes, sizeof(struct ml_count));
 	}
 	for (uint32_t i = 0; i < b->rings_n; i++) {
 		p = add_part(&parts, ML_EXTENT_RING, i);

@@ -854,6 +854,37 @@ START_TEST(test_sparse)
 }
 END_TEST
 
+/* What can't be a count is left out and told; so is what is of no code object. */
+START_TEST(test_counts)
+{
+	uint32_t code = build_code(b, "/srv/app.py", "main", 1, NULL, 0);
+	char text[256];
+
+	open_built();
+	ck_assert(!trace->counts_lines);
+	build_count(b, code, 7, 3);
+	build_count(b, code, 8, 0);
+	build_count(b, code, 9, ML_COUNT_MAX + 1);
+	open_built();
+	ck_assert(trace->counts_lines);
+	ck_assert_uint_eq(trace->counts_n, 2);
+	ck_assert_uint_eq(trace->counts[0].line, 7);
+	ck_assert_uint_eq(trace->counts[0].count, 3);
+	ck_assert_uint_eq(trace->counts[1].line, 9);
+	ck_assert(!ml_load_warning(trace, 0, text, sizeof text));
+	build_count(b, code, 0, 1);
+	build_count(b, code, UINT32_MAX, 1);
+	build_count(b, code + 1, 7, 1);
+	build_count(b, code, 10, ML_COUNT_MAX + 2);
+	build_count(b, code, 11, 1);
+	open_built();
+	ck_assert_uint_eq(trace->counts_n, 3);
+	ck_assert_uint_eq(trace->counts[2].line, 11);
+	ck_assert(ml_load_warning(trace, 0, text, sizeof text));
+	ck_assert_ptr_nonnull(strstr(text, "damaged counts of how often lines ran: 4"));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("load");
@@ -886,6 +917,7 @@ int main(void)
 	tcase_add_test(tests, test_truncated);
 	tcase_add_loop_test(tests, test_flipped, 0, 10);
 	tcase_add_loop_test(tests, test_extreme_words, 0, 8);
+	tcase_add_test(tests, test_counts);
 	tcase_add_test(tests, test_sparse);
 	suite_add_tcase(suite, tests);
 	srunner_run_all(runner, CK_ENV);

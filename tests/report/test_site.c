@@ -480,6 +480,86 @@ START_TEST(test_file_names)
 }
 END_TEST
 
+#define ran(r, name, number, times, more)                                                                              \
+	do {                                                                                                           \
+		const struct ml_line *l_ = frames_line(r, name, number);                                               \
+		ck_assert_msg(l_ && l_->counted, "%s has no count of line %d", name, number);                          \
+		ck_assert_uint_eq(l_->occurrences, times);                                                             \
+		ck_assert_int_eq(l_->at_least, more);                                                                  \
+	} while (0)
+
+/* Each code object has counts of its own; where one is folded, the function around it has them. */
+START_TEST(test_counts)
+{
+	struct build *b = frames_new(ML_LINES_LOCATIONS);
+	uint32_t f = frames_code(b, frames_path("app.py"), "f", 1, 9);
+	uint32_t lambda = frames_code(b, frames_path("app.py"), "f.<locals>.<lambda>", 3, 2);
+	uint32_t library = frames_code(b, "/usr/lib/python3.12/json/decoder.py", "decode", 1, 9);
+	struct build_ring *ring = build_ring(b, 1);
+	struct ml_reading r;
+
+	build_count_never(b, f, 2, 1);
+	build_alloc(ring, ML_DOMAIN_OBJ, frames_node(b, 0, f, 1, 5), 0x1000, 100);
+	build_count(b, f, 3, 1);
+	build_count(b, lambda, 3, 20);
+	build_count(b, library, 2, 7);
+	build_alloc(ring, ML_DOMAIN_OBJ, 0, 0x2000, 1000);
+	build_count(b, f, 4, ML_COUNT_MAX);
+	build_count(b, f, 6, ML_COUNT_MAX + 1);
+	build_count(b, f, 5, 2);
+	r = read_one(b);
+	ck_assert_uint_eq(r.sites.functions_n, 1);
+	ran(&r, "f", 2, 1, false);
+	ran(&r, "f", 3, 21, false);
+	ran(&r, "f", 4, ML_COUNT_MAX, false);
+	ran(&r, "f", 6, ML_COUNT_MAX, true);
+	/* When line 5 last ran there was more than behind its event; of line 6 it isn't known. */
+	ck_assert_uint_eq(frames_line(&r, "f", 3)->mem_bytes, (1 << 20) + 100);
+	ck_assert_uint_eq(frames_line(&r, "f", 5)->mem_bytes, (1 << 20) + 1100);
+	ck_assert_uint_eq(frames_line(&r, "f", 6)->mem_bytes, 0);
+	ck_assert_ptr_null(frames_line(&r, "f", 7));
+	ml_reading_close(&r);
+}
+END_TEST
+
+/* An event behind the last run's beginning is the line's last. */
+START_TEST(test_memory_of_counted_lines)
+{
+	struct build *b = frames_new(ML_LINES_LOCATIONS);
+	uint32_t f = frames_code(b, frames_path("app.py"), "f", 1, 9);
+	struct build_ring *ring = build_ring(b, 1);
+	struct ml_reading r;
+
+	build_alloc(ring, ML_DOMAIN_OBJ, 0, 0x1000, 100);
+	build_count(b, f, 2, 1);
+	build_alloc(ring, ML_DOMAIN_OBJ, frames_node(b, 0, f, 1, 2), 0x2000, 1000);
+	build_alloc(ring, ML_DOMAIN_OBJ, 0, 0x3000, 10000);
+	r = read_one(b);
+	ck_assert_uint_eq(frames_line(&r, "f", 2)->mem_bytes, (1 << 20) + 1100);
+	ml_reading_close(&r);
+}
+END_TEST
+
+START_TEST(test_merged_counts)
+{
+	struct ml_reading r = {0};
+
+	options.merge = true;
+	for (uint64_t times = 1; times <= 2; times++) {
+		struct build *b = frames_new(ML_LINES_LOCATIONS);
+		uint32_t f = frames_code(b, frames_path("app.py"), "f", 1, 9);
+		build_count_never(b, f, 2, times * 10);
+		build_count_never(b, f, 3, times == 1 ? 5 : ML_COUNT_MAX + 1);
+		frames_read(&r, b, times == 1 ? "first" : "second", &options);
+	}
+	ml_reading_finish(&r, &options);
+	ran(&r, "f", 2, 30, false);
+	ran(&r, "f", 3, ML_COUNT_MAX + 5, true);
+	ml_reading_close(&r);
+	options.merge = false;
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("site");
@@ -499,6 +579,9 @@ int main(void)
 	tcase_add_test(tests, test_damaged_line_numbers);
 	tcase_add_test(tests, test_several_traces);
 	tcase_add_loop_test(tests, test_random_trees, 0, 200);
+	tcase_add_test(tests, test_counts);
+	tcase_add_test(tests, test_memory_of_counted_lines);
+	tcase_add_test(tests, test_merged_counts);
 	tcase_add_test(tests, test_file_names);
 	suite_add_tcase(suite, tests);
 	srunner_run_all(runner, CK_ENV);

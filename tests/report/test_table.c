@@ -385,6 +385,41 @@ START_TEST(test_size)
 }
 END_TEST
 
+/* Lines that ran, as memory_profiler shows them, and one that was no longer counted. */
+START_TEST(test_occurrences)
+{
+	struct build *b = frames_new(ML_LINES_LINETABLE);
+	uint32_t f = frames_code(b, "app.py", "f", 1, 7);
+	struct ml_reading r = {0};
+	char *text, *json;
+	json_t *value;
+
+	build_alloc(build_ring(b, 1), ML_DOMAIN_OBJ, frames_node(b, 0, f, 1, 4), 0x10000000, 10000000);
+	build_count(b, f, 4, 12);
+	build_count(b, f, 6, ML_COUNT_MAX);
+	build_count(b, f, 7, ML_COUNT_MAX + 1);
+	build_meta(b, "occurrences_refused", "the program took them");
+	frames_read(&r, b, "trace", &options);
+	ml_reading_finish(&r, &options);
+	text = print(&r);
+	ck_assert_ptr_nonnull(strstr(text,
+				     "     4     10.5 MiB      9.5 MiB          12       a = bytearray(10_000_000)\n"
+				     "     5                                         \n"
+				     "     6     10.5 MiB      0.0 MiB      100000       del a\n"
+				     "     7                   0.0 MiB     >100000       return g(\n"));
+	ck_assert_ptr_nonnull(strstr(text, "# warning: lines were not counted until the end: the program took them\n"));
+	value = ml_json_reading(&r);
+	json = json_dumps(value, JSON_COMPACT | JSON_PRESERVE_ORDER);
+	ck_assert_ptr_nonnull(strstr(json, "\"occurrences\":12,\"mem_bytes\""));
+	ck_assert_ptr_nonnull(strstr(json, "\"occurrences\":100000,\"mem_bytes\""));
+	ck_assert_ptr_nonnull(strstr(json, "\"occurrences\":100000,\"occurrences_at_least\":true,\"mem_bytes\""));
+	free(json);
+	json_decref(value);
+	free(text);
+	ml_reading_close(&r);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("table");
@@ -403,6 +438,7 @@ int main(void)
 	tcase_add_test(tests, test_absurd_lines);
 	tcase_add_test(tests, test_warnings);
 	tcase_add_test(tests, test_json);
+	tcase_add_test(tests, test_occurrences);
 	tcase_add_test(tests, test_json_text);
 	tcase_add_test(tests, test_size);
 	suite_add_tcase(suite, tests);
