@@ -99,6 +99,9 @@ TESTED_report = $(TESTED_trace)
 TESTED_symbolize = $(call objects,$(wildcard symbolize/*/*.c) $(TRACE_SRC))
 TESTED_preload = $(call preload-objects,$(filter-out preload/interpose.c,$(PRELOAD_SRC)) $(TRACE_SRC))
 
+# The same of C++.
+TEST_CXX_OBJECTS := $(patsubst %.cc,$(BUILD)/%.so,$(wildcard tests/*/objects/*.cc))
+
 define test-rules
 $(patsubst %.c,$(BUILD)/%,$(wildcard tests/$(1)/test_*.c)): $(BUILD)/tests/$(1)/%: $(BUILD)/obj/tests/$(1)/%.o \
 		$(call test-support,$(1)) $(TESTED_$(1))
@@ -121,6 +124,11 @@ $(TEST_OBJECTS): $(BUILD)/%.so: %.c $(BUILD)/flags
 $(BUILD)/tests/bench/objects/pairs.so $(BUILD)/tests/bench/programs/inert: tests/bench/pairs.h
 $(BUILD)/tests/bench/programs/inert: tests/bench/objects/pairs.c
 
+$(TEST_CXX_OBJECTS): $(BUILD)/%.so: %.cc $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CXX)
+	$(Q)$(CXX) -std=c++11 -Wall -Wextra $(CFLAGS) -fPIC -shared -o $@ $< $(TEST_OBJECT_FLAGS) $(built-with)
+
 # tests/DIR/programs/NAME.c are whole programs that tests run.
 TEST_HOSTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/programs/*.c))
 $(TEST_HOSTS): $(BUILD)/%: %.c $(BUILD)/flags
@@ -129,7 +137,7 @@ $(TEST_HOSTS): $(BUILD)/%: %.c $(BUILD)/flags
 	$(Q)$(CC) $(ML_CFLAGS) -o $@ $< $(TEST_OBJECT_FLAGS) $(built-with)
 
 .PHONY: tests
-tests: $(TEST_PROGRAMS) $(TEST_OBJECTS) $(TEST_HOSTS) ## build the test programs
+tests: $(TEST_PROGRAMS) $(TEST_OBJECTS) $(TEST_CXX_OBJECTS) $(TEST_HOSTS) ## build the test programs
 
 SANITIZE := -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all
 SANITIZED_MAKE = $(MAKE) --no-print-directory TEST_OBJECT_FLAGS=-fno-sanitize=all
@@ -189,7 +197,7 @@ CHROOTS ?= forky
 
 # What the end-to-end tests run, for the C library of a chroot that has a compiler.
 .PHONY: e2e-objects
-e2e-objects: $(filter $(BUILD)/tests/e2e/%,$(TEST_OBJECTS) $(TEST_HOSTS))
+e2e-objects: $(filter $(BUILD)/tests/e2e/%,$(TEST_OBJECTS) $(TEST_CXX_OBJECTS) $(TEST_HOSTS))
 
 .PHONY: check-pythons
 check-pythons: all tests ## the same under CPython 3.14 and 3.15, in a chroot, and others (root)

@@ -38,6 +38,7 @@ need "$(header zstd.h)" libzstd-dev
 need "command -v $python" python3
 want "$python -c 'import pip'" python3-pip
 if [ "$task" = check ]; then
+	need 'command -v g++' g++
 	need 'command -v clang' clang
 	need 'command -v readelf && command -v objdump' binutils
 	need 'command -v pkg-config' pkg-config

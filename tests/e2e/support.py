@@ -204,6 +204,19 @@ def memline(*arguments, status=0, **environment):
     return done.stdout.decode()
 
 
+def stacks(run, metric="allocations", having=""):
+    """What stacks with this function have: {frames, the outermost first: number}. A frame is (function, place)."""
+    text = memline("export", "--format", "folded", "--metric", metric, "--end", "last", *run.sysroot, *run.traces)
+    found = {}
+    for line in text.splitlines():
+        if having not in line:
+            continue
+        path, number = line.rsplit(" ", 1)
+        frames = tuple(re.fullmatch(r"(.*?)(?: \(([^()]*)\))?", each).groups() for each in path.split(";"))
+        found[frames] = found.get(frames, 0) + int(number)
+    return found
+
+
 def clean_environment(**changes):
     """The environment of a recorded program: nothing of this one's Python or memline settings."""
     environment = {name: value for name, value in os.environ.items()

@@ -5,7 +5,7 @@ import shutil
 import pytest
 from interpreters import BUILD
 from packages import in_folder, packages  # noqa: F401 (a fixture)
-from support import CALLS, counts_lines, memline, record, record_calls
+from support import CALLS, counts_lines, memline, record, record_calls, stacks
 
 OBJECTS = os.path.join(BUILD, "tests/e2e/objects")
 
@@ -44,8 +44,10 @@ assert total == 2, total
 """
 
 
-def test_numpy(python, packages):
-    process = record(python, in_folder(packages(python, "numpy"), NUMPY)).process("--scope", "*program.py")
+@pytest.mark.parametrize("native", ["caller", "full"])
+def test_numpy(python, packages, native):
+    run = record(python, in_folder(packages(python, "numpy"), NUMPY), env={"MEMLINE_NATIVE": native})
+    process = run.process("--scope", "*program.py")
     check_callers(process)
     name = {caller["module"] for caller in line_of(process, "made")["callers"] if caller["live_bytes"]}
     assert name in ({"numpy/_core/_multiarray_umath"}, {"numpy/core/_multiarray_umath"})
@@ -102,16 +104,23 @@ def test_python_objects_are_pythons(python):
     assert line["python_live_bytes"] == line["live_bytes"] > 10_000
 
 
-def test_a_hundred_foreign_threads(python):
-    _, process = record_calls(python, """
+@pytest.mark.parametrize("native", ["caller", "full"])
+def test_a_hundred_foreign_threads(python, native):
+    run, process = record_calls(python, """
 native_threads = bind("native_threads", number, number, number, size)
 """, """
         print(native_threads(100, 100, 1234))
-    """)
+    """, MEMLINE_NATIVE=native)
     process.check_exact()
     (caller,) = [caller for caller in callers(process.data["native"], "calls") if caller["allocations"]]
     assert caller["function"] == "native_thread"
     assert (caller["allocations"], caller["allocated_bytes"]) == (10_000, 10_000 * 1234)
+    found = {frames: number for frames, number in stacks(run, having="native_thread").items()
+             if frames[-1][0] == "native_thread"}
+    assert sum(found.values()) == 10_000
+    for frames in found:
+        assert not any(place and place.rpartition(":")[0].endswith(".py") for _, place in frames)
+        assert len(frames) == 1 if native == "caller" else frames[0][0].startswith(("clone", "__clone", "thread_start"))
 
 
 TWINS = """

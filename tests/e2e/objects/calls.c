@@ -25,6 +25,14 @@ void calls_malloc(int at, size_t n)
 	slot[at] = malloc(n);
 }
 
+void *calls_plain(size_t n)
+{
+	void *block = malloc(n);
+
+	__asm__ volatile("" : "+r"(block)); /* no tail call */
+	return block;
+}
+
 void calls_calloc(int at, size_t count, size_t n)
 {
 	slot[at] = calloc(count, n);

@@ -7,3 +7,9 @@ void *twin_second(size_t n)
 {
 	return malloc(n);
 }
+
+/* Calls somebody else who does so. */
+void *twin_second_by(void *(*call)(size_t), size_t n)
+{
+	return call(n);
+}

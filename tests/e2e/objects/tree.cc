@@ -1,0 +1,84 @@
+/*
+ * Calls three levels deep, one of them inlined, into another library and back into Python; and exceptions.
+ * built with: -O2 -fomit-frame-pointer -ldl */
+#include <cstddef>
+#include <cstdio>
+#include <cstdlib>
+#include <dlfcn.h>
+
+typedef void *leaf_function(std::size_t n, void (*python)());
+
+namespace tree {
+
+class Tree {
+public:
+	explicit Tree(leaf_function *leaf) : leaf(leaf) {}
+	void *branch(std::size_t n, void (*python)());
+
+private:
+	leaf_function *leaf;
+
+	inline __attribute__((always_inline)) void *twig(std::size_t n, void (*python)())
+	{
+		void *block = leaf(n, python);
+		asm volatile("" : "+r"(block));
+		return block;
+	}
+};
+
+__attribute__((noinline)) void *Tree::branch(std::size_t n, void (*python)())
+{
+	void *block = twig(n, python);
+	asm volatile("" : "+r"(block));
+	return block;
+}
+
+struct Counted {
+	long &count;
+	~Counted() { count++; }
+};
+
+struct Thrown {
+	int number;
+};
+
+static __attribute__((noinline)) void throw_from(int depth, int number, long &destroyed)
+{
+	Counted counted{destroyed};
+	if (!depth)
+		throw Thrown{number};
+	throw_from(depth - 1, number, destroyed);
+	asm volatile("");
+}
+
+}
+
+extern "C" void *tree_grow(std::size_t n, leaf_function *leaf, void (*python)())
+{
+	void *block = tree::Tree(leaf).branch(n, python);
+	asm volatile("" : "+r"(block));
+	return block;
+}
+
+// Throws so many times over five frames. Returns how many objects were destroyed on the way, plus 1,000 for each
+// exception that was not the one that was thrown.
+extern "C" long tree_throw(int times)
+{
+	long destroyed = 0;
+	for (int i = 0; i < times; i++) {
+		try {
+			tree::throw_from(4, i, destroyed);
+		} catch (const tree::Thrown &thrown) {
+			destroyed += thrown.number == i ? 0 : 1000;
+		}
+	}
+	return destroyed;
+}
+
+// The object that has the function that throws.
+extern "C" const char *tree_unwinder()
+{
+	Dl_info info;
+	void *function = dlsym(RTLD_DEFAULT, "_Unwind_RaiseException");
+	return function && dladdr(function, &info) ? info.dli_fname : "";
+}

@@ -1,0 +1,354 @@
+"""MEMLINE_NATIVE=full: whole native stacks, and the Python frames where they belong."""
+import os
+
+import pytest
+from bare import run_both
+from interpreters import BUILD
+from packages import in_folder, packages  # noqa: F401 (a fixture)
+from support import CALLS, record, stacks
+
+OBJECTS = os.path.join(BUILD, "tests/e2e/objects")
+TREE, LEAVES, STACKS = (os.path.join(OBJECTS, name + ".so") for name in ("tree", "leaves", "stacks"))
+FULL = {"MEMLINE_NATIVE": "full"}
+ONLY_C = dict(FULL, MEMLINE_OBJECTS="off")
+
+
+def is_ours(place):
+    return place and (place.rpartition(":")[0].endswith(("program.py", ".cc", "stacks.c", "calls.c", "twin_first.c",
+                                                         "twin_second.c")))
+
+
+def ours(frames):
+    """The frames of the program and of the objects of these tests, by what people call them."""
+    return [function.partition("(")[0] for function, place in frames if is_ours(place)]
+
+
+def touches(run):
+    """Stacks of the blocks of stacks_touch()."""
+    return {frames: number for frames, number in stacks(run, having="stacks_touch").items()
+            if ours(frames)[-1:] == ["stacks_touch"]}
+
+
+def by_leaf(run, leaf):
+    """The allocations of stacks with that innermost function: {functions of ours: number}."""
+    found = {}
+    for frames, number in stacks(run, having=leaf).items():
+        if frames[-1][0].partition("(")[0] == leaf:
+            functions = tuple(ours(frames))
+            found[functions] = found.get(functions, 0) + number
+    return found
+
+
+CALL_TREE = """
+import ctypes, sys
+def bind(library, name, result, *arguments):
+    function = getattr(ctypes.CDLL(library), name)
+    function.restype, function.argtypes = result, arguments
+    return function
+size, pointer = ctypes.c_size_t, ctypes.c_void_p
+kind = ctypes.CFUNCTYPE(None)
+grow = bind(sys.argv[1], "tree_grow", pointer, size, pointer, kind)
+leaf = ctypes.cast(ctypes.CDLL(sys.argv[2]).leaf, pointer)
+keep = []
+def called():
+    keep.append(bytearray(20_000_000))  # object
+nothing, back = kind(0), kind(called)
+def outer():
+    inner()
+def inner():
+    grow(12_345_678, leaf, nothing)
+    grow(10, leaf, back)
+for n in range(3):
+    outer()
+"""
+
+
+def test_a_tree_of_calls(python):
+    """Three levels, one inlined, one in another library, and one that calls Python back."""
+    run = record(python, CALL_TREE, TREE, LEAVES, env=FULL)
+    level = ["<module>", "outer", "inner", "tree_grow", "tree::Tree::branch", "tree::Tree::twig", "leaf"]
+    large = {frames: number for frames, number in stacks(run, "allocated", "tree_grow").items() if number > 1_000_000}
+    found = {tuple(ours(frames)): number for frames, number in large.items()}
+    assert sorted(found) == sorted([tuple(level), tuple(level + ["called"])])
+    assert found[tuple(level)] == 3 * 12_345_678
+    assert 3 * 20_000_000 <= found[tuple(level + ["called"])] <= 3 * 20_000_100
+    assert by_leaf(run, "leaf") == {tuple(level): 6}
+    for frames in large:
+        functions = [function for function, _ in frames]
+        # Each C function of the interpreter that runs Python code is replaced, and the stack begins at the start.
+        assert "_PyEval_EvalFrameDefault" not in functions
+        assert functions[0] == "_start" or functions[0].startswith("python")
+        assert functions[-1] == ("<python objects>" if "called" in functions else "leaf")
+    assert run.process().rows["object"].allocated >= 3 * 20_000_000
+
+
+def test_modules_are_the_callers(python):
+    """Lines and modules are those of the allocator's caller, as without."""
+    run = record(python, CALL_TREE, TREE, LEAVES, env=FULL)
+    (line,) = [line for _, name, line in run.process().lines() if name.endswith("inner") and line["native_live_bytes"]
+               and line["native_live_bytes"] > 1_000_000]
+    assert (line["module"], line["native_live_bytes"]) == ("leaves", 3 * 12_345_678)
+    (caller,) = [caller for caller in line["callers"] if caller["live_bytes"]]
+    assert (caller["function"], caller["live_blocks"]) == ("leaf", 3)
+
+
+def test_python_threads(python):
+    """Each has its own stack, from its own start."""
+    run = record(python, """
+        import ctypes, sys, threading
+        library = ctypes.CDLL(sys.argv[1])
+        touch, size = library.stacks_touch, ctypes.c_size_t(54321)
+        def first():
+            for n in range(500):
+                touch(size)
+        def second():
+            for n in range(500):
+                further()
+        def further():
+            touch(size)
+        threads = [threading.Thread(target=each) for each in (first, second, first, second)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+    """, STACKS, env=ONLY_C)
+    found = touches(run)
+    assert {tuple(ours(frames)): number for frames, number in found.items()} == {
+        ("first", "stacks_touch"): 1000, ("second", "further", "stacks_touch"): 1000}
+    for frames in found:
+        assert frames[0][0].startswith(("clone", "__clone", "thread_start"))
+        assert "main" not in [function for function, _ in frames]
+
+
+def test_a_thread_that_python_does_not_know(python):
+    run = record(python, """
+        import ctypes, sys
+        library = ctypes.CDLL(sys.argv[1])
+        touch, size = library.stacks_touch, ctypes.c_size_t(54321)
+        kind = ctypes.CFUNCTYPE(None)
+        def called():
+            touch(size)
+        back = kind(called)
+        for n in range(20):
+            library.stacks_thread(back)
+    """, STACKS, env=ONLY_C)
+    assert by_leaf(run, "stacks_touch") == {("in_thread", "called", "stacks_touch"): 20}
+
+
+@pytest.mark.few
+def test_cancelled_threads(python):
+    run = run_both(python, """
+        import ctypes, sys
+        print(ctypes.CDLL(sys.argv[1]).stacks_cancel(100, ctypes.c_size_t(54321)))
+    """, STACKS, env=ONLY_C)
+    assert run.answers() == 100
+    found = by_leaf(run, "stacks_touch")
+    assert found[("endless", "allocate_at_end", "stacks_touch")] == 100
+
+
+@pytest.mark.few
+def test_signal_stacks_and_coroutines(python):
+    run = run_both(python, """
+        import ctypes, sys
+        library, size = ctypes.CDLL(sys.argv[1]), ctypes.c_size_t(54321)
+        def signals():
+            library.stacks_signal(50, size)
+        def contexts():
+            library.stacks_contexts(50, size)
+        for n in range(10):
+            signals()
+            contexts()
+    """, STACKS, env=ONLY_C)
+    # 3.11 and 3.12 lead to their frames by way of the C stack, which has to be the thread's own.
+    below = {each: () if (3, 11) <= python.version < (3, 13) else ("<module>", each)
+             for each in ("signals", "contexts")}
+    assert by_leaf(run, "stacks_touch") == {
+        (*below["signals"], "stacks_signal", "stacks_handler", "stacks_touch"): 500,
+        ("<module>", "contexts", "stacks_contexts", "stacks_touch"): 500,
+        (*below["contexts"], "stacks_there", "stacks_touch"): 500}
+
+
+@pytest.mark.few
+def test_deep_stacks(python):
+    """What is too deep for whole stacks is cut at the root's end, and the line stays right."""
+    run = record(python, """
+        import ctypes, sys, threading
+        library, size = ctypes.CDLL(sys.argv[1]), ctypes.c_size_t(54321)
+        def down(depth):
+            library.stacks_deep(depth, 100, size)  # deep
+        threading.stack_size(256 << 20)
+        for depth in (100, 10_000, 1_000_000):
+            thread = threading.Thread(target=down, args=(depth,))
+            thread.start()
+            thread.join()
+    """, STACKS, env=ONLY_C)
+    found = touches(run)
+    assert sum(found.values()) == 300
+    (short,) = [frames for frames in found if len(ours(frames)) == 1 + 101 + 1]
+    (cut,) = [frames for frames in found if ("<deeper>", None) in frames and len(frames) > 4000]
+    assert found[short] == found[cut] == 100
+    assert ours(cut)[:2] == ["down", "stacks_deep"]
+    assert run.process().rows["deep"].allocations >= 300
+
+
+@pytest.mark.few
+def test_exceptions(python):
+    """They pass as without, by way of the same unwinder."""
+    run = run_both(python, """
+        import ctypes, sys
+        library = ctypes.CDLL(sys.argv[1])
+        library.tree_unwinder.restype = ctypes.c_char_p
+        library.tree_throw.restype = ctypes.c_long
+        print(library.tree_throw(200_000), library.tree_unwinder())
+        with open("/proc/self/maps") as maps:
+            print(sorted({line.split()[-1] for line in maps if "libgcc" in line or "libunwind" in line}))
+        def again(n):
+            return library.tree_throw(1000) + (again(n - 1) if n else 0)
+        print(again(50))
+    """, TREE, env=ONLY_C)
+    assert run.stdout.startswith("1000000 b'")
+    assert "libunwind" not in run.stdout
+    found = by_leaf(run, "__cxa_allocate_exception")
+    assert sum(found.values()) == 200_000 + 51 * 1000
+    assert max(map(len, found)) == 1 + 51 + 1 + 5
+    assert found[("<module>", "tree_throw") + ("throw_from",) * 5] == 200_000
+
+
+@pytest.mark.few
+def test_a_program_that_unwinds_itself(python):
+    """The C library's backtrace(), and libunwind where it is."""
+    run_both(python, """
+        import ctypes
+        buffer = (ctypes.c_void_p * 200)()
+        def count(function):
+            return [function(buffer, 200) for n in range(3)]
+        def deeper(n, function):
+            return deeper(n - 1, function) if n else count(function)
+        print(deeper(10, ctypes.CDLL(None).backtrace))
+        try:
+            library = ctypes.CDLL("libunwind.so.8")
+        except OSError:
+            library = None
+        if library:
+            print(deeper(10, library.unw_backtrace))
+    """, env=FULL)
+
+
+def test_forked_children(python):
+    run = record(python, """
+        import ctypes, os, subprocess, sys, threading
+        library = ctypes.CDLL(sys.argv[1])
+        touch, size = library.stacks_touch, ctypes.c_size_t(54321)
+        def before():
+            touch(size)
+        def fork():
+            child = os.fork()
+            if child:
+                return os.waitpid(child, 0)[1]
+            within()
+            os._exit(0)
+        def within():
+            touch(size)
+        before()
+        print([fork() for n in range(5)])
+        subprocess.run(["true"], check=True)
+        thread = threading.Thread(target=fork)
+        thread.start()
+        thread.join()
+        before()
+    """, STACKS, env=ONLY_C)
+    assert run.answers() == [0] * 5
+    assert len(run.traces) == 7
+    found = by_leaf(run, "stacks_touch")
+    within = {frames: number for frames, number in found.items() if "within" in frames}
+    assert sum(within.values()) == 6
+    assert within[("fork", "within", "stacks_touch")] == 1
+    assert found[("<module>", "before", "stacks_touch")] == 2
+
+
+TWINS = """
+import ctypes, _ctypes, sys
+size, pointer = ctypes.c_size_t(1000), ctypes.c_void_p
+malloc = ctypes.cast(ctypes.CDLL(sys.argv[3]).calls_plain, pointer)
+def call(path, name):
+    library = ctypes.CDLL(path)
+    function = getattr(library, name)
+    function.restype = pointer
+    places.add(ctypes.cast(function, pointer).value)
+    return library, function
+places = set()
+def both(n):
+    library, function = call(sys.argv[1 + n % 2], ("twin_first_by", "twin_second_by")[n % 2])
+    function(malloc, size)
+    _ctypes.dlclose(library._handle)
+for n in range(20):
+    both(n)
+print(len(places))
+"""
+
+
+def test_another_library_at_the_same_address(python):
+    """Also where its frame is not the innermost one."""
+    paths = [os.path.join(OBJECTS, f"twin_{each}.so") for each in ("first", "second")]
+    run = record(python, TWINS, *paths, CALLS, env=ONLY_C)
+    assert run.answers() < 20, "the loader never used an address again"
+    assert by_leaf(run, "calls_plain") == {
+        ("<module>", "both", "twin_first_by", "calls_plain"): 10,
+        ("<module>", "both", "twin_second_by", "calls_plain"): 10}
+
+
+SWITCHES = """
+import ctypes, greenlet
+library = ctypes.CDLL(sys.argv[1])
+touch, size = library.stacks_touch, ctypes.c_size_t(54321)
+def work(n, other):
+    for each in range(1000):
+        down(n)
+        other().switch()
+def down(n):
+    if n:
+        down(n - 1)
+    else:
+        touch(size)
+def start(n):
+    first.switch() if not n else start(n - 1)
+first = greenlet.greenlet(lambda: work(1, lambda: second))
+second = greenlet.greenlet(lambda: work(2, lambda: first))
+start(5)
+"""
+
+
+def test_greenlets(python, packages):
+    """Each has the frames of its own, and not those that another one has left on the C stack."""
+    run = record(python, in_folder(packages(python, "greenlet"), SWITCHES), STACKS, env=ONLY_C)
+    assert by_leaf(run, "stacks_touch") == {
+        ("<lambda>", "work", "down", "down", "stacks_touch"): 1000,
+        ("<lambda>", "work", "down", "down", "down", "stacks_touch"): 1000}
+
+
+CODE_OF_NO_MODULE = """
+import ctypes, mmap, sys
+library = ctypes.CDLL(sys.argv[1])
+size = ctypes.c_size_t(54321)
+# push %rbp; mov %rsp, %rbp; call *%rsi; pop %rbp; ret
+code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+code.write(bytes.fromhex("554889e5ffd65dc3"))
+call = ctypes.CFUNCTYPE(None, ctypes.c_size_t, ctypes.c_void_p)(ctypes.addressof(ctypes.c_char.from_buffer(code)))
+touch = ctypes.cast(library.stacks_touch, ctypes.c_void_p)
+def within():
+    call(size, touch)
+for n in range(50):
+    within()
+"""
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the code is x86-64's")
+def test_code_of_a_jit(python):
+    """The native stack ends there, and that is said; the Python frames are there all the same."""
+    run = record(python, CODE_OF_NO_MODULE, STACKS, env=ONLY_C)
+    ((frames, number),) = touches(run).items()
+    assert number == 50
+    functions = [function for function, _ in frames]
+    assert ours(frames) == ["<module>", "within", "stacks_touch"]
+    assert functions[:3] == ["<module>", "within", "<unknown callers>"]
+    assert len(functions) == 5
