@@ -434,10 +434,13 @@ def test_clean_removes_what_never_became_a_trace(python, tmp_path):
 
 def test_usage(tmp_path):
     for arguments in ([], ["none"], ["report", "--none"], ["report", "--top=0"], ["report", "--from=2", "--to=1"],
-                      ["report", "--thread=x"], ["report", "--end=soon"], ["list", "--top=x"], ["run"]):
+                      ["report", "--thread=x"], ["report", "--end=soon"],
+                      ["leaks", "--by=frame"], ["leaks", "--growth=no"], ["leaks", "--growth", "--merge"],
+                      ["leaks", "--growth", "--points=3"], ["leaks", "--suppressions=/none"], ["peak", "--at=-1"], ["list", "--top=x"], ["run"]):
         text = failing(2, *arguments)
         assert text.startswith("memline") and "help" in text
-    for command in ([], ["run"], ["report"], ["summary"], ["list"], ["clean"], ["check"], ["dump"]):
+    for command in ([], ["run"], ["report"], ["leaks"], ["peak"], ["summary"], ["list"], ["clean"], ["check"],
+                    ["dump"]):
         assert memline(*command, "--help").startswith(f"Usage: {' '.join(['memline', *command])} ")
         assert re.fullmatch(r"memline \d+\.\d+\.\d+\n", memline(*command, "--version"))
 
@@ -445,7 +448,7 @@ def test_usage(tmp_path):
 def test_unreadable_traces(tmp_path):
     (tmp_path / "text").write_text("no trace at all, but long enough to have a header of its own" * 20)
     (tmp_path / "empty").write_text("")
-    for command in ("report", "summary", "check", "dump"):
+    for command in ("report", "leaks", "peak", "summary", "check", "dump"):
         for name in ("text", "empty", "none"):
             error = failing(1, command, tmp_path / name)
             assert len(error.splitlines()) == 1 and str(tmp_path / name) in error
