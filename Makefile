@@ -242,12 +242,11 @@ deps: ## install the packages that building and testing need
 
 .PHONY: install
 install: all ## install under $(DESTDIR)$(PREFIX)
-	install -d $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 \
-		$(DESTDIR)$(PREFIX)/share/memline
+	install -d $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 755 $(BUILD)/libmemline.so $(DESTDIR)$(PREFIX)/lib/libmemline.so
 	install -m 755 $(BUILD)/memline $(DESTDIR)$(PREFIX)/bin/memline
 	install -m 644 docs/memline.1 $(DESTDIR)$(PREFIX)/share/man/man1/memline.1
-	install -m 644 share/memline/cpython.supp $(DESTDIR)$(PREFIX)/share/memline/cpython.supp
+	cd share && find * -type f -exec install -m 644 -D {} $(abspath $(DESTDIR)$(PREFIX))/share/{} \;
 
 .PHONY: dist
 dist: ## pack the committed sources

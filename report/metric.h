@@ -20,7 +20,7 @@ enum ml_metric {
 };
 
 /* All names, as a help text has them. */
-#define ML_METRIC_NAMES "live, peak, allocated, allocations or increment"
+#define ML_METRIC_NAMES "'live', 'peak', 'allocated', 'allocations' or 'increment'"
 
 const char *ml_metric_name(enum ml_metric metric);
 const char *ml_metric_unit(enum ml_metric metric);
