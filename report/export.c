@@ -83,7 +83,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 
 static const struct argp_option options[] = {
 	{"format", 'f', "FORMAT", 0,
-	 "'folded' (for flamegraph.pl), 'speedscope', 'pprof' (for go tool pprof), 'json' (as report --json) or 'csv'", 0},
+	 "'folded' (for flamegraph.pl), 'speedscope', 'pprof' (go tool pprof), 'json' (as report --json) or 'csv'", 0},
 	{"metric", 'm', "METRIC", 0, "What a stack weighs: " ML_METRIC_NAMES " (live)", 0},
 	{"output", 'o', "FILE", 0, "Write there, not to standard output", 0},
 	{0},
