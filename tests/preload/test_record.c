@@ -289,6 +289,82 @@ START_TEST(records_under_the_stack)
 }
 END_TEST
 
+#define COROUTINE 0x81u /* co_flags */
+
+static void *act_once(void *unused)
+{
+	(void)unused;
+	session_alloc(0x9000, 1);
+	return NULL;
+}
+
+/* Where the user's code is entered or left the time comes before the event, in a turn of its own, and the coroutine
+   that runs is named if it is another one. */
+START_TEST(tells_when_the_users_code_is_entered)
+{
+	static const struct {
+		enum { LIBRARY, FIRST, SECOND } runs;
+		bool pauses;
+		const char *wanted; /* T: time, N: turn, G and H: the first and the second coroutine, a: an event */
+	} steps[] = {
+		{LIBRARY, true, NULL}, {FIRST, true, "NTGa"}, {FIRST, true, "a"},
+		{LIBRARY, true, "Ta"}, {FIRST, false, "a"},   {LIBRARY, false, "a"},
+		{SECOND, true, "THa"}, {FIRST, false, "Ga"},  {SECOND, false, "Ha"},
+	};
+	const struct timespec pause = {0, 25000000};
+	_Alignas(16) struct frame library = {.previous = NULL},
+				  coroutines[2] = {{.previous = &library}, {.previous = &library}};
+	struct trace_event *events;
+	pthread_t thread;
+	size_t count, at = 0;
+
+	session_start("MEMLINE_SCOPE=/app/*", NULL);
+	frames_start(FRAMES_VERSIONS);
+	library.code = frames_tagged(frames_code("/lib/loop.py", "loop", 1));
+	library.instr = &((struct code *)(uintptr_t)(library.code & ~(uint64_t)3))->bytecode[5];
+	for (int i = 0; i < 2; i++) {
+		struct code *code = frames_code("/app/a.py", "task", 1);
+		code->flags = COROUTINE;
+		coroutines[i].code = frames_tagged(code);
+		coroutines[i].instr = &code->bytecode[5];
+		coroutines[i].owner = 1;
+	}
+	for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+		frames_top = steps[i].runs ? &coroutines[steps[i].runs - 1] : &library;
+		if (steps[i].pauses)
+			nanosleep(&pause, NULL);
+		ck_assert(session_alloc((i + 1) * 16, 1));
+		if (i == 0) {
+			ck_assert_int_eq(pthread_create(&thread, NULL, act_once, NULL), 0);
+			pthread_join(thread, NULL);
+		}
+	}
+	trace_open(&trace, session_trace());
+	events = trace_ring_events(&trace, 0, &count);
+	while (at < count && events[at].e.record != ML_RECORD_ALLOC)
+		at++;
+	for (size_t i = 1; i < sizeof steps / sizeof *steps; i++) {
+		char got[16] = "";
+		for (size_t n = 0; n < 15 && ++at < count; n++) {
+			const struct ml_event *e = &events[at].e;
+			if (e->record == ML_RECORD_TIME && !steps[i].pauses) {
+				n--; /* the clock has gone on by itself */
+				continue;
+			}
+			got[n] = e->record == ML_RECORD_TIME                         ? 'T'
+				 : e->record == ML_RECORD_TURN                       ? 'N'
+				 : e->record == ML_RECORD_ALLOC                      ? 'a'
+				 : e->address == ((uintptr_t)&coroutines[0] & ~15ul) ? 'G'
+										     : 'H';
+			if (e->record == ML_RECORD_ALLOC)
+				break;
+		}
+		ck_assert_msg(!strcmp(got, steps[i].wanted), "step %zu: %s, wanted %s", i, got, steps[i].wanted);
+	}
+	free(events);
+}
+END_TEST
+
 START_TEST(marks_the_interpreters_end_once)
 {
 	struct code *code;
@@ -482,6 +558,7 @@ int main(void)
 	tcase_add_test(c, counts_early_events_without_room);
 	tcase_add_test(c, notes_the_time_after_waiting);
 	tcase_add_loop_test(c, records_under_the_stack, 0, 2);
+	tcase_add_test(c, tells_when_the_users_code_is_entered);
 	tcase_add_test(c, marks_the_interpreters_end_once);
 	tcase_add_test(c, marks_the_end_behind_other_threads);
 	tcase_add_test(c, records_the_outermost_layer);
