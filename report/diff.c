@@ -29,8 +29,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 
 	switch (key) {
 	case 'm':
-		if (!ml_metric_find(text, &a->metric))
-			argp_error(state, "--metric: '%s' is none of %s", text, ML_METRIC_NAMES);
+		a->metric = ml_metric_take(state, text);
 		return 0;
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = &a->listing;
@@ -98,11 +97,6 @@ static int64_t difference(const struct ml_compared *item, enum ml_metric metric)
 			 (uint64_t)ml_metric_value(&item->amount[0], metric));
 }
 
-static uint64_t magnitude(int64_t n)
-{
-	return n < 0 ? -(uint64_t)n : (uint64_t)n;
-}
-
 /* Sorting. */
 
 struct row {
@@ -128,7 +122,7 @@ static struct row *find_rows(const struct ml_comparison *c, const struct argumen
 
 	*n = 0;
 	for (i = 0; i < c->n; i++) {
-		const struct row row = {magnitude(difference(&c->items[i], a->metric)), i};
+		const struct row row = {ml_magnitude(difference(&c->items[i], a->metric)), i};
 		if ((c->items[i].seen[0] || c->items[i].seen[1]) && (row.size || o->all) && row.size >= o->min_bytes)
 			rows[(*n)++] = row;
 	}
@@ -144,9 +138,9 @@ static void print_size(FILE *out, int64_t value, enum ml_metric metric, const ch
 	char size[ML_TABLE_SIZE_BYTES], *text;
 
 	if (metric == ML_METRIC_ALLOCATIONS)
-		snprintf(size, sizeof(size), "%" PRIu64, magnitude(value));
+		snprintf(size, sizeof(size), "%" PRIu64, ml_magnitude(value));
 	else
-		ml_table_size(magnitude(value), size);
+		ml_table_size(ml_magnitude(value), size);
 	text = ml_memory_print("%s%s", value < 0 ? "-" : value ? plus : "", size);
 	fprintf(out, "%*s", COLUMN_WIDTH, text);
 	free(text);

@@ -62,8 +62,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 		choose_format(state, text);
 		return 0;
 	case 'm':
-		if (!ml_metric_find(text, &a->metric))
-			argp_error(state, "--metric: '%s' is none of %s", text, ML_METRIC_NAMES);
+		a->metric = ml_metric_take(state, text);
 		return 0;
 	case 'o':
 		a->output = text;

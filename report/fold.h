@@ -180,4 +180,10 @@ static inline int64_t ml_tally_increment(const struct ml_tally *t)
 	return (int64_t)(t->allocated_bytes - t->freed_bytes);
 }
 
+/* Of an increment, without its sign. */
+static inline uint64_t ml_magnitude(int64_t n)
+{
+	return n < 0 ? -(uint64_t)n : (uint64_t)n;
+}
+
 #endif

@@ -21,12 +21,15 @@ const char *ml_metric_unit(enum ml_metric metric)
 	return metrics[metric].unit;
 }
 
-bool ml_metric_find(const char *name, enum ml_metric *metric)
+enum ml_metric ml_metric_take(const struct argp_state *state, const char *name)
 {
-	for (*metric = 0; *metric < ML_METRICS; ++*metric)
-		if (!strcmp(name, metrics[*metric].name))
-			return true;
-	return false;
+	enum ml_metric metric;
+
+	for (metric = 0; metric < ML_METRICS; metric++)
+		if (!strcmp(name, metrics[metric].name))
+			return metric;
+	argp_error(state, "--metric: '%s' is none of %s", name, ML_METRIC_NAMES);
+	return ML_METRIC_LIVE;
 }
 
 int64_t ml_metric_value(const struct ml_amount *amount, enum ml_metric metric)

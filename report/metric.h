@@ -2,6 +2,8 @@
 #ifndef ML_REPORT_METRIC_H
 #define ML_REPORT_METRIC_H
 
+#include <argp.h>
+
 #include "report/native.h"
 
 /* X(NAME, name, unit) */
@@ -25,8 +27,8 @@ enum ml_metric {
 const char *ml_metric_name(enum ml_metric metric);
 const char *ml_metric_unit(enum ml_metric metric);
 
-/* False where there is none of that name. */
-bool ml_metric_find(const char *name, enum ml_metric *metric);
+/* The value of an option --metric; a usage error where there is none of that name. */
+enum ml_metric ml_metric_take(const struct argp_state *state, const char *name);
 
 /* Only an increment can be negative. */
 int64_t ml_metric_value(const struct ml_amount *amount, enum ml_metric metric);

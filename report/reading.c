@@ -289,11 +289,6 @@ static void open_sources(struct ml_reading *r)
 	free(shown);
 }
 
-static uint64_t magnitude(int64_t n)
-{
-	return n < 0 ? -(uint64_t)n : (uint64_t)n;
-}
-
 void ml_reading_finish(struct ml_reading *r, const struct ml_options *options)
 {
 	size_t i, shown = 0;
@@ -302,7 +297,7 @@ void ml_reading_finish(struct ml_reading *r, const struct ml_options *options)
 	for (i = 0; i < r->sites.functions_n; i++) {
 		struct ml_function *f = &r->sites.functions[i];
 		f->hidden = !ml_options_takes(options, f->name) || (options->top && shown >= options->top) ||
-			    magnitude(f->increment_bytes) < options->min_bytes;
+			    ml_magnitude(f->increment_bytes) < options->min_bytes;
 		shown += !f->hidden;
 	}
 	open_sources(r);

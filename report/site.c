@@ -559,15 +559,10 @@ static int compare_lines(const void *left, const void *right)
 	return (a->line > b->line) - (a->line < b->line);
 }
 
-static uint64_t magnitude(int64_t n)
-{
-	return n < 0 ? -(uint64_t)n : (uint64_t)n;
-}
-
 static int compare_functions(const void *left, const void *right)
 {
 	const struct ml_function *a = left, *b = right;
-	uint64_t a_size = magnitude(a->increment_bytes), b_size = magnitude(b->increment_bytes);
+	uint64_t a_size = ml_magnitude(a->increment_bytes), b_size = ml_magnitude(b->increment_bytes);
 	int order;
 
 	if (a_size != b_size)
