@@ -51,7 +51,6 @@ if [ "$task" = check ]; then
 	want 'command -v clang-format' clang-format
 	want 'command -v flamegraph.pl || ls /usr/share/perl5/Devel/NYTProf/flamegraph.pl' libdevel-nytprof-perl
 	want 'command -v zsh' zsh
-	want 'command -v npm' npm
 	want 'command -v go' golang-go
 	want 'command -v aarch64-linux-gnu-gcc' gcc-aarch64-linux-gnu libc6-dev-arm64-cross
 fi

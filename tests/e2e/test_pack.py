@@ -27,7 +27,8 @@ os.wait()
 COMMANDS = (
     ["report"], ["report", "--json"], ["report", "--wide", "--all"], ["report", "--merge", "--json"],
     ["report", "--from", "0.01", "--end", "last"], ["summary"], ["summary", "--json"], ["peak", "--by", "stack"],
-    ["leaks", "--json", "--top", "50"], ["dump"], ["export", "--format", "csv"], ["export", "--format", "folded"],
+    ["leaks", "--json", "--top", "50"], ["leaks", "--growth"], ["report", "--by", "invocation", "--json"],
+    ["dump"], ["export", "--format", "csv"], ["export", "--format", "folded"],
     ["export", "--format", "speedscope", "--metric", "peak"],
 )
 

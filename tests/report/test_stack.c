@@ -153,6 +153,48 @@ START_TEST(test_native_and_marks)
 }
 END_TEST
 
+/* Whatever allocated, freed and moved: the stacks have all of it, of one trace and of two. */
+START_TEST(test_random_trees)
+{
+	struct ml_reading r = {0};
+	uint32_t trace, n, i;
+
+	srand((unsigned)_i + 1);
+	options.merge = true;
+	for (trace = 0; trace < 2; trace++) {
+		struct build *b = frames_new(ML_LINES_LINETABLE);
+		uint32_t nodes[40] = {0}, codes[4];
+		struct build_ring *ring = build_ring(b, 1);
+		bool live[60] = {false};
+
+		for (i = 0; i < 4; i++)
+			codes[i] = frames_code(b, i % 2 ? "app.py" : "lib.py", i < 2 ? "f" : "g", 10 * i + 1, 9);
+		for (n = 1; n < 40; n++) {
+			uint32_t parent = nodes[(uint32_t)rand() % n], code = (uint32_t)rand() % 4;
+			nodes[n] = rand() % 4 ? frames_node(b, parent, codes[code], 10 * code + 1,
+							    10 * code + 1 + (uint32_t)rand() % 9)
+					      : frames_native(b, parent);
+		}
+		for (i = 0; i < 500; i++) {
+			uint32_t slot = (uint32_t)rand() % 60, node = nodes[rand() % 40];
+			uint64_t address = (slot + 1) << 12, bytes = (uint64_t)rand() % 5000;
+			bool moves = rand() % 3 == 0;
+			if (!live[slot])
+				build_alloc(ring, ML_DOMAIN_C, node, address, bytes);
+			else if (moves)
+				build_realloc(ring, ML_DOMAIN_C, node, address, address, bytes);
+			else
+				build_free(ring, ML_DOMAIN_C, node, address);
+			live[slot] = !live[slot] || moves;
+		}
+		frames_read(&r, b, "trace", &options);
+	}
+	ml_reading_finish(&r, &options);
+	sums_are_right(&r);
+	ml_reading_close(&r);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("stack");
@@ -165,6 +207,7 @@ int main(void)
 	tcase_add_test(tests, test_lines_are_frames);
 	tcase_add_test(tests, test_several_traces_are_one);
 	tcase_add_test(tests, test_native_and_marks);
+	tcase_add_loop_test(tests, test_random_trees, 0, 100);
 	suite_add_tcase(suite, tests);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
