@@ -331,14 +331,27 @@ static __attribute__((noinline)) uint32_t deep(unsigned n, uint32_t (*then)(void
 }
 
 /* One that is far too deep is told as its Python frames and the caller; a while later it is looked at again. */
-START_TEST(bears_endless_stacks)
+static void *go_deep(void *unused)
 {
-	start(objects[0], SHIMS);
+	ck_assert(ml_stack_prepare(&stack));
 	ck_assert_uint_eq(deep(10000, node_now), node_now());
 	ck_assert_uint_eq(deep(1 << 17, node_now), ml_stack_caller(&reference, 0, eval));
 	for (unsigned i = 0; i < 4096; i++)
 		ck_assert_uint_eq(node_now(), ml_stack_caller(&reference, 0, eval));
 	ck_assert_uint_eq(node_now(), expected_node(0));
+	return unused;
+}
+
+START_TEST(bears_endless_stacks)
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+
+	start(objects[0], SHIMS);
+	pthread_attr_init(&attributes);
+	ck_assert_int_eq(pthread_attr_setstacksize(&attributes, 256 << 20), 0);
+	ck_assert_int_eq(pthread_create(&thread, &attributes, go_deep, NULL), 0);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
 }
 END_TEST
 

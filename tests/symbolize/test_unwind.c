@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -341,6 +342,50 @@ START_TEST(test_functions)
 }
 END_TEST
 
+static uintptr_t called_from;
+
+static __attribute__((noinline, cold)) void seldom(int number)
+{
+	called_from = (uintptr_t)__builtin_return_address(0);
+	zero += number;
+}
+
+/* GCC puts what leads to a cold function in a piece of its own. */
+static __attribute__((noinline)) int with_cold_part(int number)
+{
+	volatile int sum = 0;
+
+	for (int i = 0; i < number; i++) {
+		if (number > 1000)
+			seldom(i);
+		sum += i;
+		if (sum > 100000)
+			seldom(sum);
+		if (sum == 77777)
+			seldom(sum + number);
+		if (sum % 12345 == 12344)
+			seldom(sum + i);
+	}
+	return sum;
+}
+
+START_TEST(test_cold_part)
+{
+	struct ml_unwind_range hot = ml_unwind_function(&modules, (uintptr_t)with_cold_part);
+	struct ml_unwind_range cold = ml_unwind_cold(&modules, hot);
+
+	ck_assert_uint_eq(hot.start, (uintptr_t)with_cold_part);
+	with_cold_part(1001);
+	if (called_from - hot.start < hot.end - hot.start) {
+		puts("# SKIP test_unwind:test_cold_part: this compiler leaves functions in one piece");
+		ck_assert_uint_eq(cold.start, 0);
+		return;
+	}
+	ck_assert_uint_ge(called_from, cold.start);
+	ck_assert_uint_lt(called_from, cold.end);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("unwind");
@@ -359,6 +404,7 @@ int main(void)
 	tcase_add_test(tests, test_code_of_no_module);
 	tcase_add_test(tests, test_slots);
 	tcase_add_test(tests, test_functions);
+	tcase_add_test(tests, test_cold_part);
 	tcase_set_timeout(tests, 60);
 	suite_add_tcase(suite, tests);
 	srunner_run_all(runner, CK_NORMAL);
