@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "report/activations.h"
 #include "report/dump.h"
 #include "report/fold.h"
 #include "report/growth.h"
@@ -47,6 +48,35 @@ static void check_fold(struct ml_trace *t, const struct ml_fold_options *options
 	result->live_bytes = f->totals.live_bytes;
 	result->events = f->totals.events;
 	ml_fold_free(f);
+}
+
+static void take_live(void *context, const struct ml_live *live)
+{
+	((uint64_t *)context)[live->activation] += live->bytes;
+}
+
+/* What invocations have live is what their blocks have. */
+static void check_activations(struct ml_trace *t)
+{
+	const struct ml_scope scope = {"*", NULL, NULL};
+	struct ml_fold_options options = {.to_ns = UINT64_MAX, .end_last = true};
+	struct ml_sites sites = {0};
+	struct ml_site_nodes nodes;
+	struct ml_fold *f;
+	uint64_t *live;
+
+	ml_sites_resolve(&sites, t, &scope, &nodes);
+	options.activations = ml_activations_new(&nodes, &scope, NULL);
+	f = ml_fold_run(t, &options, NULL, NULL);
+	live = calloc(options.activations->n, sizeof *live);
+	ml_fold_each_live(f, take_live, live);
+	for (uint32_t i = 1; i < options.activations->n; i++)
+		require(live[i] == options.activations->items[i].live_bytes);
+	free(live);
+	ml_fold_free(f);
+	ml_activations_free(options.activations);
+	ml_site_nodes_free(&nodes);
+	ml_sites_free(&sites);
 }
 
 static void check_dump(struct ml_trace *t)
@@ -93,6 +123,7 @@ static void check_reading(const char *path, enum ml_hold_moment moment)
 	options.fold.end_last = true;
 	options.stacks = true;
 	options.hold = moment;
+	options.invocations = moment == ML_HOLD_PEAK;
 	options.points = 20;
 	options.owners = moment == ML_HOLD_END;
 	require(!ml_reading_add(&r, path, &options, &error));
@@ -139,6 +170,7 @@ struct read_all read_all(const uint8_t *bytes, size_t length)
 	check_dump(t);
 	check_fold(t, &part, &result);
 	check_fold(t, &whole, &result);
+	check_activations(t);
 	check_reading(path, ML_HOLD_END);
 	check_reading(path, ML_HOLD_PEAK);
 	close(fd);
