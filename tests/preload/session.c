@@ -67,7 +67,8 @@ bool session_try_start(const char *const *options)
 	if (!interpreter)
 		return false;
 	initialized = dlsym(interpreter, "initialized");
-	while (session_state() == ML_DORMANT || session_state() == ML_UNSTARTED) { /* it wakes, or check's time limit ends the test */
+	/* It wakes, or check's time limit ends the test. */
+	while (session_state() == ML_DORMANT || session_state() == ML_UNSTARTED) {
 		struct ml_thread *t = ml_enter(NULL);
 		if (t)
 			ml_leave(t);

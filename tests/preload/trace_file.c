@@ -91,15 +91,6 @@ void trace_open(struct trace_file *t, const char *path)
 			add_nodes(t, &t->extents[i]);
 }
 
-static const struct ml_extent *find_extent(const struct trace_file *t, enum ml_extent_kind kind)
-{
-	for (size_t i = 0; i < t->extent_count; i++)
-		if (t->extents[i].kind == kind)
-			return &t->extents[i];
-	ck_abort_msg("an extent is missing");
-	return NULL;
-}
-
 uint32_t trace_count_rings(const struct trace_file *t)
 {
 	uint32_t rings = 0;
@@ -119,20 +110,30 @@ size_t trace_count_extents(const struct trace_file *t, enum ml_extent_kind kind)
 	return count;
 }
 
-const char *trace_meta(const struct trace_file *t, const char *key, unsigned nth)
+/* The value of the key's entry number *nth in one extent; counts down those that come before it. */
+static const char *meta_in(const struct trace_file *t, const struct ml_extent *x, const char *key, unsigned *nth)
 {
-	const struct ml_extent *x = find_extent(t, ML_EXTENT_META);
 	const char *p = at(t, x->offset, x->length), *end = p + x->length;
 
 	while (*p) {
 		const char *value = p + strlen(p) + 1;
 		ck_assert(value < end);
-		if (!strcmp(p, key) && !nth--)
+		if (!strcmp(p, key) && !(*nth)--)
 			return value;
 		p = value + strlen(value) + 1;
 		ck_assert(p < end);
 	}
 	return NULL;
+}
+
+const char *trace_meta(const struct trace_file *t, const char *key, unsigned nth)
+{
+	const char *value = NULL;
+
+	for (size_t i = 0; i < t->extent_count && !value; i++)
+		if (t->extents[i].kind == ML_EXTENT_META)
+			value = meta_in(t, &t->extents[i], key, &nth);
+	return value;
 }
 
 /* The nth definition of a kind, or NULL; *count: how many there are. */

@@ -63,8 +63,8 @@ void build_time(struct build_ring *r, uint64_t ns, uint64_t pages);             
 void build_generator(struct build_ring *r, uint64_t address);
 void build_finalize(struct build_ring *r);
 
-/* A line's count, in a COUNTS extent that is there from the first call on. It last ran now, or at no time that is known.
-   With a count of 0 it is an entry that is not there. */
+/* A line's count, in a COUNTS extent that is there from the first call on. It last ran now, or at no time that is
+   known. With a count of 0 it is an entry that is not there. */
 void build_count(struct build *b, uint32_t code, uint32_t line, uint64_t count);
 void build_count_never(struct build *b, uint32_t code, uint32_t line, uint64_t count);
 
