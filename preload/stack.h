@@ -64,7 +64,7 @@ struct ml_stack {
 	uint32_t *attend;      /* the countdown of the ring, which 1 makes attend to the event; NULL: there is none */
 	const void *generator; /* the one that generators is about */
 	const void *told;      /* the last one that the trace names */
-	uint32_t instead; /* 0, or the node of every event: see ml_stack_instead() */
+	uint32_t instead;      /* 0, or the node of every event: see ml_stack_instead() */
 	struct ml_walker kept;
 };
 

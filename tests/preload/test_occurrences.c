@@ -142,7 +142,7 @@ START_TEST(counts_many_lines)
 {
 	enum { CODES = 5, LINES = 2000 };
 	const struct code *codes[CODES];
-	char name[CODES][8];
+	char name[CODES][16];
 
 	begin();
 	for (int i = 0; i < CODES; i++) {
@@ -168,12 +168,17 @@ START_TEST(tells_code_objects_apart)
 	code = new_code("/app/main.py", "first");
 	line(code, 3);
 	line(code, 3);
+	line(code, 3 + 1024); /* which is kept at hand at the same place */
+	line(code, 3 + 1024);
+	line(code, 3);
+	ck_assert_uint_eq(times("first", 3), 3);
+	ck_assert_uint_eq(times("first", 3 + 1024), 2);
 	frames_make_code(code, "/app/main.py", "second", 1);
 	fake->watcher(0, code);
 	line(code, 3);
 	twin = new_code("/app/main.py", "first");
 	line(twin, 3);
-	ck_assert_uint_eq(times("first", 3), 3);
+	ck_assert_uint_eq(times("first", 3), 4);
 	ck_assert_uint_eq(times("second", 3), 1);
 }
 END_TEST
