@@ -386,6 +386,20 @@ static void choose_parts(struct ml_trace *t)
 
 /* Streams. */
 
+static int comes_first(const struct stream *a, const struct stream *b)
+{
+	return a->turn != b->turn ? a->turn < b->turn : a->ring < b->ring;
+}
+
+static void push(struct ml_merge *m, struct stream *s)
+{
+	size_t at = m->heap_n++;
+
+	for (; at && comes_first(s, m->heap[(at - 1) / 2]); at = (at - 1) / 2)
+		m->heap[at] = m->heap[(at - 1) / 2];
+	m->heap[at] = s;
+}
+
 /* The stream of a ring, which starts with the part, or goes on with it. */
 static void start_stream(struct ml_merge *m, struct stream *s, const struct part *p)
 {
@@ -411,7 +425,7 @@ static void start_streams(struct ml_merge *m)
 		if (!s || s->ring != p->ring) {
 			s = &m->streams[m->streams_n++];
 			start_stream(m, s, p);
-			m->heap[m->heap_n++] = s;
+			push(m, s);
 		}
 		s->end = p + 1;
 		m->bytes += p->snapshot ? p->snapshot->bytes : p->extent->length;
@@ -429,11 +443,6 @@ static void stop_streams(struct ml_merge *m)
 	m->bytes = m->bytes_read = 0;
 }
 
-static int comes_first(const struct stream *a, const struct stream *b)
-{
-	return a->turn != b->turn ? a->turn < b->turn : a->ring < b->ring;
-}
-
 /* Lets the part in memory end at the stop, if that is in it. */
 static void set_end(struct stream *s)
 {
@@ -442,15 +451,6 @@ static void set_end(struct stream *s)
 	if (s->sequence && s->sequence - 1 == s->stop_sequence && s->stop_bytes < bytes)
 		bytes = s->stop_bytes;
 	s->cursor.end = s->start + bytes;
-}
-
-static void push(struct ml_merge *m, struct stream *s)
-{
-	size_t at = m->heap_n++;
-
-	for (; at && comes_first(s, m->heap[(at - 1) / 2]); at = (at - 1) / 2)
-		m->heap[at] = m->heap[(at - 1) / 2];
-	m->heap[at] = s;
 }
 
 static int by_ring(const void *a, const void *b)

@@ -687,21 +687,88 @@ static void write_live(int fd, uint8_t *file, size_t extents_at, size_t rings_at
 	}
 }
 
-static void check_prefix(uint64_t *seen, uint64_t *whole_pieces)
+/* A file that a process of its own writes to. */
+static struct live {
+	_Atomic int *stop;
+	int fd;
+	size_t size; /* behind it, pieces are appended */
+	uint8_t *file;
+	pid_t child;
+} live;
+
+static void start_live(void)
+{
+	const size_t extents_at = sizeof(struct ml_header) + 2 * sizeof(struct ml_extent);
+	const size_t directory_bytes = (LIVE_PIECES + 2) * sizeof(struct ml_extent);
+	const size_t rings_at = sizeof(struct ml_header) + directory_bytes;
+	struct ml_header h = {.version = ML_VERSION,
+			      .byte_order = ML_BYTE_ORDER,
+			      .header_bytes = sizeof h,
+			      .directory = sizeof h,
+			      .directory_bytes = directory_bytes};
+
+	live.size = rings_at + 2 * LIVE_RING;
+	live.stop = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	live.fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	ck_assert_int_eq(ftruncate(live.fd, (off_t)live.size), 0);
+	live.file = mmap(NULL, live.size, PROT_READ | PROT_WRITE, MAP_SHARED, live.fd, 0);
+	ck_assert_ptr_ne(live.file, MAP_FAILED);
+	memcpy(h.magic, ML_MAGIC, sizeof h.magic);
+	for (uint32_t i = 0; i < 2; i++)
+		((struct ml_extent *)(live.file + sizeof h))[i] =
+			(struct ml_extent){rings_at + i * LIVE_RING, LIVE_RING, ML_EXTENT_RING, i, 0};
+	memcpy(live.file, &h, sizeof h);
+	live.child = fork();
+	if (live.child == 0) {
+		write_live(live.fd, live.file, extents_at, rings_at, live.size, live.stop);
+		_exit(0);
+	}
+}
+
+static void stop_live(void)
+{
+	int status;
+
+	atomic_store(live.stop, 1);
+	ck_assert_int_eq(waitpid(live.child, &status, 0), live.child);
+	ck_assert_int_eq(status, 0);
+}
+
+static void free_live(void)
+{
+	close(live.fd);
+	munmap(live.file, live.size);
+	munmap((void *)live.stop, 4096);
+}
+
+/* Reads on: events are numbered from *number. */
+static void read_on(uint64_t *number)
 {
 	const struct ml_moment *m;
-	uint64_t number = 0;
 	size_t n;
+
+	while ((n = ml_load_next(trace, &m)))
+		for (size_t i = 0; i < n; i++)
+			if (m[i].event.address != (*number)++ * 16)
+				ck_abort_msg("event %zu is not in its place", (size_t)*number);
+	ck_assert_uint_eq(all_damage(), 0);
+}
+
+static void open_live(void)
+{
 	char *error;
 
 	trace = ml_load_open(path, &error);
 	ck_assert_ptr_nonnull(trace);
-	while ((n = ml_load_next(trace, &m)))
-		for (size_t i = 0; i < n; i++)
-			if (m[i].event.address != number++ * 16)
-				ck_abort_msg("event %zu is not in its place", (size_t)number);
+}
+
+static void check_prefix(uint64_t *seen, uint64_t *whole_pieces)
+{
+	uint64_t number = 0;
+
+	open_live();
+	read_on(&number);
 	ck_assert_uint_ge(number, *seen);
-	ck_assert_uint_eq(all_damage(), 0);
 	*seen = number;
 	*whole_pieces = trace->extents_n;
 	ml_load_close(trace);
@@ -710,44 +777,113 @@ static void check_prefix(uint64_t *seen, uint64_t *whole_pieces)
 
 START_TEST(test_running)
 {
-	const size_t extents_at = sizeof(struct ml_header) + 2 * sizeof(struct ml_extent);
-	const size_t directory_bytes = (LIVE_PIECES + 2) * sizeof(struct ml_extent);
-	const size_t rings_at = sizeof(struct ml_header) + directory_bytes;
-	const size_t size = rings_at + 2 * LIVE_RING; /* behind it, pieces are appended */
-	struct ml_header h = {.version = ML_VERSION,
-			      .byte_order = ML_BYTE_ORDER,
-			      .header_bytes = sizeof h,
-			      .directory = sizeof h,
-			      .directory_bytes = directory_bytes};
-	_Atomic int *stop = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600), status;
 	uint64_t seen = 0, pieces = 0;
-	uint8_t *file;
-	pid_t child;
 
-	ck_assert_int_eq(ftruncate(fd, (off_t)size), 0);
-	file = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	ck_assert_ptr_ne(file, MAP_FAILED);
-	memcpy(h.magic, ML_MAGIC, sizeof h.magic);
-	for (uint32_t i = 0; i < 2; i++)
-		((struct ml_extent *)(file + sizeof h))[i] =
-			(struct ml_extent){rings_at + i * LIVE_RING, LIVE_RING, ML_EXTENT_RING, i, 0};
-	memcpy(file, &h, sizeof h);
-	child = fork();
-	if (child == 0) {
-		write_live(fd, file, extents_at, rings_at, size, stop);
-		_exit(0);
-	}
+	start_live();
 	for (int i = 0; i < 300 && pieces < LIVE_PIECES; i++)
 		check_prefix(&seen, &pieces);
-	atomic_store(stop, 1);
-	ck_assert_int_eq(waitpid(child, &status, 0), child);
-	ck_assert_int_eq(status, 0);
+	stop_live();
 	check_prefix(&seen, &pieces);
 	ck_assert_uint_gt(seen, 1000);
+	free_live();
+}
+END_TEST
+
+/* Each event comes once, in its place, however often the reader looks what has been added. */
+START_TEST(test_followed)
+{
+	uint64_t seen = 0, all = 0, pieces, grew = 0;
+
+	start_live();
+	open_live();
+	read_on(&seen);
+	for (int i = 0; i < 1000 && trace->extents_n < LIVE_PIECES; i++) {
+		uint64_t before = seen;
+		if (i % 8 == 7)
+			usleep(3000); /* so that pieces are left out, too */
+		ml_load_follow(trace);
+		read_on(&seen);
+		grew += seen > before;
+	}
+	stop_live();
+	ml_load_follow(trace);
+	read_on(&seen);
+	ck_assert_uint_eq(trace->rings_n, 2);
+	ml_load_close(trace);
+	check_prefix(&all, &pieces);
+	ck_assert_uint_eq(seen, all);
+	ck_assert_uint_gt(grew, 20);
+	free_live();
+}
+END_TEST
+
+/* What the definition of a count, a node or a code object makes valid, and where that is in the file. */
+static struct hidden {
+	size_t offset;
+	uint64_t word;
+} hidden[16];
+
+static size_t hidden_n;
+
+static void hide(uint8_t *file, size_t offset)
+{
+	uint64_t zero = 0;
+
+	hidden[hidden_n].offset = offset;
+	memcpy(&hidden[hidden_n++].word, file + offset, sizeof zero);
+	memcpy(file + offset, &zero, sizeof zero);
+}
+
+/* Puts back the i-th, from 0, into the file. */
+static void show(size_t i)
+{
+	int fd = open(path, O_WRONLY);
+
+	ck_assert_int_eq(pwrite(fd, &hidden[i].word, sizeof hidden[i].word, (off_t)hidden[i].offset), 8);
 	close(fd);
-	munmap(file, size);
-	munmap((void *)stop, 4096);
+}
+
+/* Code objects and nodes that are defined later, one by one. */
+START_TEST(test_followed_definitions)
+{
+	size_t length, at = 0;
+	uint8_t *file;
+
+	for (uint32_t i = 0; i < 5; i++) {
+		build_code(b, "/srv/app.py", "f", i + 1, "", 0);
+		build_node(b, i, ML_NODE_PYTHON, i, 0);
+	}
+	build_layout(b)->nodes_in_extent = 2;
+	file = copy_built(&length);
+	open_bytes(file, length);
+	hidden_n = 0;
+	for (size_t i = 0; i < trace->extents_n; i++) {
+		const struct ml_extent *e = &trace->extents[i];
+		for (uint32_t k = 0; e->kind == ML_EXTENT_NODES && k < 2; k++)
+			if (e->id + k > 0 && e->id + k <= 5)
+				hide(file, e->offset + k * sizeof(struct ml_node));
+		at = e->kind == ML_EXTENT_DEFS ? e->offset : at;
+	}
+	for (size_t i = 0; i < 5; i++) {
+		uint32_t bytes = ((struct ml_def *)(file + at))->length;
+		hide(file, at);
+		at += bytes;
+	}
+	ck_assert_uint_eq(hidden_n, 10);
+	open_bytes(file, length);
+	for (uint32_t i = 0; i < 5; i++) {
+		ck_assert_uint_eq(trace->codes_n, i);
+		ck_assert_uint_eq(trace->nodes_n, i + 1);
+		show(5 + i);
+		show(i);
+		ml_load_follow(trace);
+		ck_assert_ptr_nonnull(ml_load_code(trace, i));
+		ck_assert_uint_eq(ml_load_code(trace, i)->first_line, i + 1);
+		ck_assert_uint_eq(ML_SUBJECT_NUMBER(trace->nodes[i + 1].subject), i);
+		ck_assert_uint_eq(trace->nodes[i + 1].parent, i);
+	}
+	ck_assert_uint_eq(all_damage(), 0);
+	free(file);
 }
 END_TEST
 
@@ -914,6 +1050,8 @@ int main(void)
 	tcase_add_test(tests, test_dropped);
 	tcase_add_test(tests, test_open_meta);
 	tcase_add_test(tests, test_running);
+	tcase_add_test(tests, test_followed);
+	tcase_add_test(tests, test_followed_definitions);
 	tcase_add_test(tests, test_truncated);
 	tcase_add_loop_test(tests, test_flipped, 0, 10);
 	tcase_add_loop_test(tests, test_extreme_words, 0, 8);
