@@ -237,6 +237,7 @@ static void after_fork(void)
 	atomic_store(&asking_loader, false);
 	atomic_store(&ml_wiped->gate, 0);
 	atomic_store(&ml_wiped->alive, 0);
+	ml_thread.countdown = 1; /* the child's first event is to find out, also where the parent had paused */
 }
 
 static void *lookup(void *object, const char *symbol)

@@ -15,10 +15,10 @@
 struct ml_block {
 	uint64_t address;
 	uint64_t bytes;
-	uint32_t node;    /* that allocated it */
-	uint8_t domain;   /* enum ml_domain */
-	bool owned;       /* counts as live: see ml_fold_options.tid */
-	bool there;       /* private: a place of the table that is in use */
+	uint32_t node;  /* that allocated it */
+	uint8_t domain; /* enum ml_domain */
+	bool owned;     /* counts as live: see ml_fold_options.tid */
+	bool there;     /* private: a place of the table that is in use */
 	/* Only in tables that keep births, else 0: */
 	uint32_t born_ms;    /* since the start of tracking */
 	uint32_t activation; /* in which it was allocated: see report/activations.h */

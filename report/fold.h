@@ -152,8 +152,8 @@ void ml_fold_finish(struct ml_fold *f);
 /* A live block, or a mapping that is live. */
 struct ml_live {
 	uint64_t bytes;
-	uint32_t node;    /* that allocated it */
-	uint32_t born_ms; /* when, since the start of tracking; 0: it was before that, or births were not kept */
+	uint32_t node;       /* that allocated it */
+	uint32_t born_ms;    /* when, since the start of tracking; 0: it was before that, or births were not kept */
 	uint32_t activation; /* in which invocation; 0: in none, or that was not asked for */
 	enum ml_domain domain;
 	bool mapping;

@@ -17,7 +17,7 @@ struct ml_growing {
 struct ml_growth {
 	struct ml_growing *items; /* what grows, by the low end of the pace; then what has stopped, by what it holds */
 	size_t n;
-	size_t tested; /* lines that were looked at: those whose bytes changed at all. p is for each of them alone */
+	size_t tested;  /* lines that were looked at: those whose bytes changed at all. p is for each of them alone */
 	uint64_t *rows; /* private */
 };
 

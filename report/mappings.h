@@ -17,10 +17,10 @@ enum ml_mapping_class {
 
 struct ml_mapping {
 	uint64_t start;
-	uint64_t end;     /* behind start */
-	uint64_t born;    /* a number of its own, which the parts of a mapping that was cut have in common */
-	uint32_t node;    /* LIVE: whose memory it is */
-	uint32_t born_ms; /* LIVE: since the start of tracking */
+	uint64_t end;        /* behind start */
+	uint64_t born;       /* a number of its own, which the parts of a mapping that was cut have in common */
+	uint32_t node;       /* LIVE: whose memory it is */
+	uint32_t born_ms;    /* LIVE: since the start of tracking */
 	uint32_t activation; /* LIVE: in which it was made so */
 	uint32_t priority;
 	enum ml_mapping_class class;

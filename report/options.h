@@ -21,7 +21,7 @@ struct ml_options {
 	const char *to_mark;
 	uint64_t min_bytes; /* what is smaller is not shown */
 	size_t top;         /* 0: not given */
-	char **entries; /* of --invocations: names of entry functions; none: those called from out of scope */
+	char **entries;     /* of --invocations: names of entry functions; none: those called from out of scope */
 	size_t entries_n;
 	bool all;
 	int precision;

@@ -28,7 +28,7 @@ struct ml_reading {
 	struct ml_stacks stacks; /* empty where the options don't ask for it, as the next */
 	struct ml_holds holds;
 	struct ml_invocations invocations;
-	struct ml_heap heap; /* at the end */
+	struct ml_heap heap;         /* at the end */
 	struct ml_timeline timeline; /* of the first trace, if the options ask for it */
 	struct ml_warnings warnings;
 	size_t traces_n; /* more than one: merged */

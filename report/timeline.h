@@ -27,7 +27,7 @@ struct ml_timeline {
 	struct ml_activations_watch watch; /* for the activations, by invocation */
 	bool by_invocation;
 	uint64_t from_ns;
-	uint64_t ended;             /* invocations */
+	uint64_t ended;          /* invocations */
 	struct ml_point *points; /* in order */
 	size_t n;
 	size_t least;    /* points that were asked for; after a long run there are up to twice as many */

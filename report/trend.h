@@ -45,8 +45,8 @@ enum ml_trend_verdict {
 
 struct ml_trend {
 	enum ml_trend_verdict verdict;
-	double tau; /* of all pairs, those that go up less those that go down: 1 if all go up */
-	double p;   /* how likely so much of a trend is where there is none */
+	double tau;   /* of all pairs, those that go up less those that go down: 1 if all go up */
+	double p;     /* how likely so much of a trend is where there is none */
 	double slope; /* bytes for each 1 of x, if it grows or has stopped; as the next two, its interval of 95 % */
 	double slope_low;
 	double slope_high;

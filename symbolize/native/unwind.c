@@ -649,8 +649,7 @@ enum ml_unwind ml_unwind_step(const struct ml_modules *modules, struct ml_unwind
 	step->caller = (struct ml_unwind_frame){strip(step->pc_word), cfa, frame->fp};
 	step->fp_slot = NULL;
 	if (rule.is.fp != UNTOUCHED) {
-		step->fp_slot =
-			word_at(stack, (step->unsteady ? frame->fp : cfa) + (uintptr_t)(int64_t)rule.is.fp * 8);
+		step->fp_slot = word_at(stack, (step->unsteady ? frame->fp : cfa) + (uintptr_t)(int64_t)rule.is.fp * 8);
 		if (__builtin_expect(!step->fp_slot, 0))
 			return ML_UNWIND_LOST;
 		step->caller.fp = *step->fp_slot;

@@ -436,7 +436,8 @@ def test_usage(tmp_path):
     for arguments in ([], ["none"], ["report", "--none"], ["report", "--top=0"], ["report", "--from=2", "--to=1"],
                       ["report", "--thread=x"], ["report", "--end=soon"],
                       ["leaks", "--by=frame"], ["leaks", "--growth=no"], ["leaks", "--growth", "--merge"],
-                      ["leaks", "--growth", "--points=3"], ["leaks", "--suppressions=/none"], ["peak", "--at=-1"], ["list", "--top=x"], ["run"]):
+                      ["leaks", "--growth", "--points=3"], ["leaks", "--suppressions=/none"], ["peak", "--at=-1"],
+                      ["list", "--top=x"], ["run"]):
         text = failing(2, *arguments)
         assert text.startswith("memline") and "help" in text
     for command in ([], ["run"], ["report"], ["leaks"], ["peak"], ["summary"], ["list"], ["clean"], ["check"],

@@ -68,7 +68,7 @@ bool session_try_start(const char *const *options)
 		return false;
 	initialized = dlsym(interpreter, "initialized");
 	/* It wakes, or check's time limit ends the test. */
-	while (session_state() == ML_DORMANT || session_state() == ML_UNSTARTED) {
+	while (session_state() == ML_DORMANT) {
 		struct ml_thread *t = ml_enter(NULL);
 		if (t)
 			ml_leave(t);

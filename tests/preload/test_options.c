@@ -62,10 +62,10 @@ START_TEST(has_defaults)
 {
 	static const struct {
 		const char *key, *value;
-	} rows[] = {{"option.OBJECTS", "on"},   {"option.NATIVE", "caller"},    {"option.SAMPLE", "0"},
-		    {"option.SCOPE", "auto"},   {"option.OCCURRENCES", "auto"}, {"option.LOG", "off"},
-		    {"option.LOG_TOP", "20"},
-		    {"option.MAX_BYTES", "4G"}, {"option.KEEP_FREE", "auto"},   {"option.MAX_NODES", "1M"}};
+	} rows[] = {{"option.OBJECTS", "on"},  {"option.NATIVE", "caller"},    {"option.SAMPLE", "0"},
+		    {"option.SCOPE", "auto"},  {"option.OCCURRENCES", "auto"}, {"option.LOG", "off"},
+		    {"option.LOG_TOP", "20"},  {"option.MAX_BYTES", "4G"},     {"option.KEEP_FREE", "auto"},
+		    {"option.MAX_NODES", "1M"}};
 	char *environment[] = {(char *)(uintptr_t) "PATH=/bin", (char *)(uintptr_t) "MEMLINE_OBJECTSX=off",
 			       (char *)(uintptr_t) "XMEMLINE_OBJECTS=off", (char *)(uintptr_t) "MEMLINE_OBJECTS", NULL};
 

@@ -291,7 +291,7 @@ START_TEST(gives_living_threads_rings_of_their_own)
 }
 END_TEST
 
-static int kill_after; /* parts of a third of the piece that are written */
+static int kill_after;   /* parts of a third of the piece that are written */
 static unsigned kill_at; /* and which piece that is, from 1 */
 static unsigned pieces;
 

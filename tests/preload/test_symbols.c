@@ -326,8 +326,9 @@ static int run_with_preload(const char *preload, char *const argv[])
 /* In the process that test_preloaded starts. */
 static int compare_in_preload(void)
 {
-	static const char *const names[] = {"malloc",	   "free",     "mmap",	 "memcpy", "_exit", "numbered_10",
-					    "data_symbol", "next_by_us", "main", "dlclose", "aligned_alloc"};
+	static const char *const names[] = {"malloc", "free",        "mmap",         "memcpy",
+					    "_exit",  "numbered_10", "data_symbol",  "next_by_us",
+					    "main",   "dlclose",     "aligned_alloc"};
 	void *(*us)(const char *) = (void *(*)(const char *))dlsym(RTLD_DEFAULT, "next_by_us");
 	void *(*loader)(const char *) = (void *(*)(const char *))dlsym(RTLD_DEFAULT, "next_by_loader");
 	size_t i;

@@ -21,12 +21,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
 static void read_words(struct ml_options *o, const char *words)
 {
 	static const struct argp_child children[] = {
-		{&ml_options_select_argp, 0, NULL, 0},
-		{&ml_options_json_argp, 0, NULL, 0},
-		{&ml_options_merge_argp, 0, NULL, 0},
-		{&ml_options_wide_argp, 0, NULL, 0},
-		{&ml_options_native_argp, 0, NULL, 0},
-		{0},
+		{&ml_options_select_argp, 0, NULL, 0}, {&ml_options_json_argp, 0, NULL, 0},
+		{&ml_options_merge_argp, 0, NULL, 0},  {&ml_options_wide_argp, 0, NULL, 0},
+		{&ml_options_native_argp, 0, NULL, 0}, {0},
 	};
 	static const struct argp argp = {.parser = parse, .children = children};
 	static char copy[256];

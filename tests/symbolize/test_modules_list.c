@@ -20,8 +20,8 @@ static struct dl_phdr_info list[FAKES];
 static unsigned list_length;
 
 /* In place of libc's, for the whole program: so also for a sanitizer that isn't ready yet. */
-__attribute__((no_sanitize("thread")))
-int dl_iterate_phdr(int (*callback)(struct dl_phdr_info *info, size_t size, void *data), void *data)
+__attribute__((no_sanitize("thread"))) int
+dl_iterate_phdr(int (*callback)(struct dl_phdr_info *info, size_t size, void *data), void *data)
 {
 	unsigned i;
 	int result = 0;

@@ -272,8 +272,8 @@ START_TEST(test_a_stack_of_garbage)
 		seed ^= seed << 13;
 		seed ^= seed >> 7;
 		seed ^= seed << 17;
-		words[i] = i % 3 == 2 ? (uintptr_t)memory + seed % (BYTES + 8192)
-				      : texts[seed % 3] + (seed >> 40) % 4096;
+		words[i] =
+			i % 3 == 2 ? (uintptr_t)memory + seed % (BYTES + 8192) : texts[seed % 3] + (seed >> 40) % 4096;
 	}
 	for (uintptr_t at = (uintptr_t)memory; at < end; at += 8) {
 		struct ml_unwind_frame frame = {*(uintptr_t *)at, at, words[(at / 8) % 1000]};

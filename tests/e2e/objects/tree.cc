@@ -8,14 +8,18 @@
 
 typedef void *leaf_function(std::size_t n, void (*python)());
 
-namespace tree {
+namespace tree
+{
 
-class Tree {
-public:
-	explicit Tree(leaf_function *leaf) : leaf(leaf) {}
+class Tree
+{
+      public:
+	explicit Tree(leaf_function *leaf) : leaf(leaf)
+	{
+	}
 	void *branch(std::size_t n, void (*python)());
 
-private:
+      private:
 	leaf_function *leaf;
 
 	inline __attribute__((always_inline)) void *twig(std::size_t n, void (*python)())
@@ -35,7 +39,10 @@ __attribute__((noinline)) void *Tree::branch(std::size_t n, void (*python)())
 
 struct Counted {
 	long &count;
-	~Counted() { count++; }
+	~Counted()
+	{
+		count++;
+	}
 };
 
 struct Thrown {
@@ -51,7 +58,7 @@ static __attribute__((noinline)) void throw_from(int depth, int number, long &de
 	asm volatile("");
 }
 
-}
+} // namespace tree
 
 extern "C" void *tree_grow(std::size_t n, leaf_function *leaf, void (*python)())
 {

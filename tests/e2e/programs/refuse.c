@@ -42,8 +42,8 @@ static void refuse(const struct refusal *r)
 	add(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr), 0, 0);
 	add(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)r->call, 0, r->argument < 0 ? 1 : 3);
 	if (r->argument >= 0) {
-		add(BPF_LD | BPF_W | BPF_ABS,
-		    (unsigned)(offsetof(struct seccomp_data, args) + 8 * (size_t)r->argument), 0, 0);
+		add(BPF_LD | BPF_W | BPF_ABS, (unsigned)(offsetof(struct seccomp_data, args) + 8 * (size_t)r->argument),
+		    0, 0);
 		add(BPF_JMP | BPF_JEQ | BPF_K, r->value, 0, 1);
 	}
 	add(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)r->error, 0, 0);
