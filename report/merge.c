@@ -259,11 +259,40 @@ void ml_merge_snapshot(struct ml_trace *t)
 	m->rings = take_snapshots(t, &first);
 	m->extents_n = t->extents_n;
 	m->running = !same_states(&first, &m->rings);
+	if (t->packed && t->packed->last_turn) {
+		m->running = 1;
+		m->last_turn = t->packed->last_turn;
+	}
 	free_snapshots(&first);
 	if (old)
 		leave_off(m, old);
 	ml_merge_free(old);
 	t->merge = m;
+}
+
+/* What of the source, which stands at that offset, falls on the bytes that were read at another one. */
+static void overlay(uint64_t at, const void *source, size_t length, uint64_t offset, uint8_t *bytes, size_t n)
+{
+	uint64_t from = at > offset ? at : offset, to = at + length < offset + n ? at + length : offset + n;
+
+	if (from < to)
+		memcpy(bytes + (from - offset), (const uint8_t *)source + (from - at), (size_t)(to - from));
+}
+
+void ml_merge_overlay(const struct ml_trace *t, uint64_t offset, uint8_t *bytes, size_t n)
+{
+	const struct snapshots *rings = &t->merge->rings;
+
+	for (size_t i = 0; i < rings->n; i++) {
+		const struct snapshot *s = &rings->at[i];
+		overlay(s->offset, &s->state, sizeof s->state, offset, bytes, n);
+		overlay(s->offset + sizeof(struct ml_piece), s->events, s->bytes, offset, bytes, n);
+	}
+}
+
+uint64_t ml_merge_last_turn(const struct ml_trace *t)
+{
+	return t->merge->last_turn;
 }
 
 int ml_merge_has_all_rings(const struct ml_trace *t)

@@ -1,6 +1,5 @@
 /*
- * The event stream of a trace: the pieces of all its rings, merged by turn. The half of load.h that reads events; only
- * load.c uses it.
+ * The event stream of a trace: the pieces of all its rings, merged by turn. The half of load.h that reads events.
  *
  * Of a running process it takes a consistent cut: what is delivered is a prefix of the process's events.
  */
@@ -25,6 +24,11 @@ struct ml_merge_position {
 	uint32_t sequence;
 	uint32_t bytes;
 };
+
+/* For a copy of a trace whose process runs: puts the rings as the snapshot has them over bytes that were read at the
+   offset. Behind the last turn nothing in them counts. */
+void ml_merge_overlay(const struct ml_trace *t, uint64_t offset, uint8_t *bytes, size_t n);
+uint64_t ml_merge_last_turn(const struct ml_trace *t);
 
 /* Of each ring only the events up to there are delivered, and none of rings that are not named. Then that may be said
    anew, of positions further on: the rest up to those follows. */

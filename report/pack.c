@@ -69,6 +69,7 @@ static bool add_item(struct ml_pack *p, const uint8_t **at, const uint8_t *end)
 		.detail = item.detail,
 		.bytes = item.bytes,
 		.modified_ns = item.modified_ns,
+		.last_turn = item.last_turn,
 		.name = ml_memory_text(*at, item.name_bytes),
 		.blocks = *at + name_bytes,
 	};

@@ -8,7 +8,8 @@
  *	        blocks a struct ml_pack_block
  *	struct ml_pack_trailer
  *
- * All is little-endian. A trace in a pack is byte for byte what it was; its path is that of the pack, a slash, and its
+ * All is little-endian. A trace in a pack is byte for byte what it was (of a process that runs: with its rings as they
+ * were at one moment); its path is that of the pack, a slash, and its
  * name, so whatever looks for another trace beside it finds those of the same pack.
  */
 #ifndef ML_REPORT_PACK_H
@@ -49,6 +50,7 @@ struct ml_pack_item {
 	uint32_t detail;
 	uint64_t bytes;      /* of the content */
 	int64_t modified_ns; /* ML_PACK_SOURCE: when the file was changed last, since the epoch */
+	uint64_t last_turn;  /* of a trace whose process ran on: nothing behind this turn counts; else 0 */
 	uint32_t name_bytes;
 	uint32_t reserved;
 };
@@ -61,7 +63,7 @@ struct ml_pack_block {
 
 _Static_assert(sizeof(struct ml_pack_header) == 16, "header layout");
 _Static_assert(sizeof(struct ml_pack_trailer) == 32, "trailer layout");
-_Static_assert(sizeof(struct ml_pack_item) == 32, "item layout");
+_Static_assert(sizeof(struct ml_pack_item) == 40, "item layout");
 _Static_assert(sizeof(struct ml_pack_block) == 16, "block layout");
 
 /* An item, as a reader has it. */
@@ -70,6 +72,7 @@ struct ml_packed {
 	uint32_t detail;
 	uint64_t bytes;
 	int64_t modified_ns;
+	uint64_t last_turn;
 	char *name;
 	const uint8_t *blocks; /* private */
 };

@@ -1,13 +1,14 @@
 /* memline pack: traces and all that is needed to read them in one file. */
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <zstd.h>
 
 #include "report/commands.h"
 #include "report/file.h"
 #include "report/inherit.h"
 #include "report/memory.h"
+#include "report/merge.h"
 #include "report/progress.h"
 #include "symbolize/native/cache.h"
 #include "trace/put.h"
@@ -62,35 +63,64 @@ static struct ml_pack_block put_block(struct packing *p, const uint8_t *bytes, s
 	return block;
 }
 
-/* False where not all of it could be read. */
-static bool put_content(struct packing *p, const struct content *c)
+/* Of a process that ran on, the directory may name by now what lay behind the end of the file before. */
+static uint64_t size_of(const struct ml_trace *t)
 {
-	uint8_t buffer[ML_PACK_BLOCK] = {0};
+	struct stat st;
+
+	return t->fd < 0 || fstat(t->fd, &st) ? t->file_bytes : (uint64_t)st.st_size;
+}
+
+static struct ml_pack_block put_read(struct packing *p, const struct content *c, uint64_t offset, uint8_t *bytes,
+				     size_t n)
+{
+	if (c->item.last_turn && c->trace->fd >= 0)
+		ml_merge_overlay(c->trace, offset, bytes, n);
+	return put_block(p, bytes, n);
+}
+
+/* False where not all of it could be read. */
+static bool put_content(struct packing *p, struct content *c)
+{
+	static const uint8_t zeros[8];
+	uint8_t buffer[ML_PACK_BLOCK];
 	struct ml_progress progress;
 	uint64_t offset;
-	bool whole = true;
+	size_t blocks_bytes;
+	char *blocks;
+	FILE *out;
+	bool grown = false, whole;
 
-	fwrite(&c->item, sizeof(c->item), 1, p->index);
-	fwrite(c->name, 1, c->item.name_bytes, p->index);
-	fwrite(buffer, 1, -(size_t)c->item.name_bytes % 8, p->index);
+	out = ml_memory_stream(&blocks, &blocks_bytes);
 	ml_progress_start(&progress, c->name);
 	for (offset = 0; offset < c->item.bytes; offset += ML_PACK_BLOCK) {
-		uint64_t left = c->item.bytes - offset;
-		size_t n = left < ML_PACK_BLOCK ? (size_t)left : ML_PACK_BLOCK;
 		struct ml_pack_block block;
+		uint64_t left;
+		size_t n;
 
+		if (c->item.last_turn && !grown && c->item.bytes - offset <= ML_PACK_BLOCK) {
+			c->item.bytes = size_of(c->trace);
+			grown = true;
+		}
+		left = c->item.bytes - offset;
+		n = left < ML_PACK_BLOCK ? (size_t)left : ML_PACK_BLOCK;
 		if (c->bytes)
 			block = put_block(p, c->bytes + offset, n);
-		else if (ml_file_read(c->trace, offset, buffer, n) == n)
-			block = put_block(p, buffer, n);
-		else
-			whole = false;
-		if (!whole)
+		else if (ml_file_read(c->trace, offset, buffer, n) < n)
 			break;
-		fwrite(&block, sizeof(block), 1, p->index);
+		else
+			block = put_read(p, c, offset, buffer, n);
+		fwrite(&block, sizeof(block), 1, out);
 		ml_progress_show(&progress, (double)offset / (double)c->item.bytes);
 	}
+	whole = offset >= c->item.bytes;
 	ml_progress_end(&progress);
+	fclose(out);
+	fwrite(&c->item, sizeof(c->item), 1, p->index);
+	fwrite(c->name, 1, c->item.name_bytes, p->index);
+	fwrite(zeros, 1, -(size_t)c->item.name_bytes % 8, p->index);
+	fwrite(blocks, 1, blocks_bytes, p->index);
+	free(blocks);
 	return whole;
 }
 
@@ -117,16 +147,17 @@ static char *put_trace(struct packing *p, const char *path, enum ml_pack_kind ki
 	struct ml_process process;
 	char *error = NULL;
 
-	c.trace = ml_load_open_meta(path, &error);
+	c.trace = ml_load_open(path, &error);
 	if (!c.trace)
 		return error;
 	ml_process_read(c.trace, &process);
 	c.item.detail = process.end;
 	c.item.bytes = c.trace->file_bytes;
-	if (process.end == ML_PROCESS_RUNNING)
-		error = ml_memory_print("%s: pid %" PRIu64 " is still running; pack its trace when it has ended", path,
-					process.name.pid);
-	else if (!put_content(p, &c))
+	if (c.trace->packed)
+		c.item.last_turn = c.trace->packed->last_turn;
+	else if (process.end == ML_PROCESS_RUNNING)
+		c.item.last_turn = ml_merge_last_turn(c.trace);
+	if (!put_content(p, &c))
 		error = ml_memory_print("%s: cannot be read to its end", path);
 	ml_load_close(c.trace);
 	return error;
@@ -353,8 +384,9 @@ static const struct argp argp = {
 	.doc = "Puts traces into one file, with the sources of the lines in scope and the names of native functions, "
 	       "so "
 	       "that it can be read on a machine that has neither. Every command takes it for a TRACE.\vTRACE is a "
-	       "file, a directory (its newest run), a pid, or nothing: the newest run in MEMLINE_DIR. Its processes "
-	       "have to have ended.",
+	       "file, a directory (its newest run), a pid, or nothing: the newest run in MEMLINE_DIR. Of a process "
+	       "that "
+	       "runs the pack has what it has done so far.",
 	.children = children,
 };
 

@@ -1,4 +1,5 @@
 """memline pack: reports from a pack are those from its traces, also where nothing is left of what they need."""
+import json
 import os
 import shutil
 
@@ -102,14 +103,41 @@ def test_a_source_that_changed_is_told(python, tmp_path):
     assert memline("report", tmp_path / "changed.pack") == before
 
 
+BUSY = """
+import threading, time
+keep = [None] * 4
+def churn(place):
+    while running:
+        keep[place] = [bytearray(100) for _ in range(20)]
+        time.sleep(0.002)
+running = True
+threads = [threading.Thread(target=churn, args=(place,)) for place in range(4)]
+for thread in threads:
+    thread.start()
+print("ready", flush=True)
+input()
+running = False
+"""
+
+
 @pytest.mark.few
-def test_no_pack_of_what_runs(python, tmp_path):
-    child, run = start(python, "\nkeep = bytearray(1_000)\nprint('ready', flush=True)\ninput()\n")
+def test_of_a_process_that_runs(python, tmp_path):
+    """What it has done so far, up to one moment, whatever it does meanwhile."""
+    child, run = start(python, BUSY)
     assert child.stdout.readline() == b"ready\n"
-    memline("pack", "-o", tmp_path / "running.pack", run.folder, status=1)
+    last = 0
+    for number in range(3):
+        pack = tmp_path / f"{number}.pack"
+        memline("pack", "-o", pack, *run.sysroot, run.folder)
+        assert ": sound, " in memline("check", pack)
+        (process,) = json.loads(memline("report", "--json", pack))["processes"]
+        assert process["end"] == "running" and process["totals"]["allocations"] > last
+        last = process["totals"]["allocations"]
+    memline("pack", "-o", tmp_path / "again.pack", pack)
     child.stdin.write(b"\n")
     run.finish(child)
-    memline("pack", "-o", tmp_path / "ended.pack", run.folder)
+    assert memline("report", "--json", pack) == memline("report", "--json", tmp_path / "again.pack")
+    assert last < run.process().totals["allocations"]
 
 
 @pytest.mark.few
