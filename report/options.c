@@ -138,7 +138,7 @@ static error_t parse_select(int key, char *text, struct argp_state *state)
 	case OPTION_PRECISION:
 		o->precision = (int)ml_options_count(state, "precision", text, 0, PRECISION_MAX);
 		return 0;
-	case ARGP_KEY_END:
+	case ARGP_KEY_SUCCESS: /* END does not come where there are TRACEs */
 		if (!o->from_mark && !o->to_mark && o->fold.from_ns > o->fold.to_ns)
 			argp_error(state, "--from lies behind --to");
 		return 0;

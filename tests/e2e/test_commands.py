@@ -434,6 +434,7 @@ def test_clean_removes_what_never_became_a_trace(python, tmp_path):
 
 def test_usage(tmp_path):
     for arguments in ([], ["none"], ["report", "--none"], ["report", "--top=0"], ["report", "--from=2", "--to=1"],
+                      ["report", "--from=2", "--to=1", "."],
                       ["report", "--thread=x"], ["report", "--end=soon"],
                       ["leaks", "--by=frame"], ["leaks", "--growth=no"], ["leaks", "--growth", "--merge"],
                       ["leaks", "--growth", "--points=3"], ["leaks", "--suppressions=/none"], ["peak", "--at=-1"],
