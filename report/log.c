@@ -1,6 +1,7 @@
 /* memline log: the table of a process that runs, as lines of a log. What MEMLINE_LOG starts beside it. */
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -75,13 +76,26 @@ static bool wait_for_end(const struct logger *l, uint32_t ms)
 	return l->process < 0 ? !is_running(l) : p[0].revents != 0;
 }
 
+/* Whether the process runs another program by now; where that can't be told, no. */
+static bool runs_another(const struct logger *l)
+{
+	const char *exe = ml_load_meta(l->follow.trace, "exe");
+	char link[48], path[PATH_MAX];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/%" PRIu64 "/exe", pid_of(l));
+	n = readlink(link, path, sizeof(path));
+	/* Behind the path of a file that was removed meanwhile is " (deleted)". */
+	return exe && *exe && n > 0 && ((size_t)n < strlen(exe) || memcmp(path, exe, strlen(exe)));
+}
+
 /* Whether another image runs in the process's place. */
 static bool is_replaced(const struct logger *l)
 {
 	struct ml_process now;
 
 	ml_process_read(l->follow.trace, &now);
-	return now.end == ML_PROCESS_EXEC;
+	return now.end == ML_PROCESS_EXEC || runs_another(l);
 }
 
 /* Whether the standard error of the process is still the file that it was. */
@@ -147,9 +161,9 @@ static void go_along(struct logger *l)
 {
 	uint64_t due = ml_outlet_now() + l->period_ms, now;
 	uint32_t wait = WAIT_MIN_MS;
-	bool ended = false;
+	bool ended = false, replaced = false;
 
-	while (!ended && !l->follow.ended && !is_replaced(l)) {
+	while (!ended && !l->follow.ended && !(replaced = is_replaced(l))) {
 		now = ml_outlet_now();
 		if (l->period_ms && due < now + wait)
 			wait = due > now ? (uint32_t)(due - now) : 0;
@@ -165,6 +179,9 @@ static void go_along(struct logger *l)
 		write_table(l, false);
 		due = now + l->period_ms;
 	}
+	/* A child that was forked to execute something else has nothing to tell. */
+	if (replaced && !l->last && ml_load_meta(l->follow.trace, "fork"))
+		return;
 	ml_outlet_hurry(&l->outlet, ML_OUTLET_LAST_MS);
 	ml_follow_on(&l->follow);
 	write_table(l, true);

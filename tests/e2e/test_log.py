@@ -331,6 +331,21 @@ time.sleep(1)
 
 
 @pytest.mark.few
+def test_exec_of_another_program(python):
+    """The last table comes while that runs; a forked child that only executes one has none."""
+    child, run = start(python, KEEPS + "grow(2)\nif not os.fork():\n    os.execlp('sleep', 'sleep', '100')\n"
+                       "os.execlp('cat', 'cat')\n", env={"MEMLINE_LOG": "end"}, sound=False)
+    assert Tables(read_table(child, run.folder)).increments("kept") == ["2.0 MiB"]
+    check_gone(run)
+    assert child.poll() is None
+    forked = [int(each) for each in re.findall(r"/(\d+)-", " ".join(run.traces)) if int(each) != child.pid]
+    for pid in forked:
+        os.kill(pid, signal.SIGKILL)
+    run.finish(child)
+    assert run.stderr == ""
+
+
+@pytest.mark.few
 def test_a_child_that_soon_executes_another_program(python):
     """It has nothing to tell, and no logger."""
     run, tables = log(python, KEEPS + "grow(1); import subprocess; subprocess.call(['true'])\n"
