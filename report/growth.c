@@ -50,6 +50,8 @@ static int compare_growing(const void *left, const void *right)
 {
 	const struct ml_growing *a = left, *b = right;
 
+	if (a->small != b->small)
+		return a->small ? 1 : -1;
 	if (a->trend.verdict != b->trend.verdict)
 		return a->trend.verdict == ML_TREND_GROWS ? -1 : 1;
 	if (a->trend.verdict == ML_TREND_GROWS &&
@@ -77,6 +79,7 @@ void ml_growth_find(struct ml_growth *g, const struct ml_timeline *t, const stru
 			continue;
 		ml_trend_judge(&growing->trend, places, row, t->n, ML_GROWTH_ALPHA / (double)g->tested);
 		find_level(t, growing);
+		growing->small = growing->trend.verdict == ML_TREND_GROWS && growing->most - row[0] < ML_GROWTH_LEAST;
 		g->n += growing->trend.verdict != ML_TREND_NONE;
 	}
 	qsort(g->items, g->n, sizeof(*g->items), compare_growing);

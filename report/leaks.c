@@ -117,7 +117,8 @@ static void print_growing_all(const struct output *o, const struct ml_reading *r
 	size_t top = ml_listing_top(&o->listing), shown = 0, left = 0, i;
 
 	for (i = 0; i < g->n; i++) {
-		if (g->items[i].trend.verdict != verdict || !ml_listing_takes(&o->listing, g->items[i].holder))
+		if (g->items[i].trend.verdict != verdict || g->items[i].small ||
+		    !ml_listing_takes(&o->listing, g->items[i].holder))
 			continue;
 		if (!shown)
 			puts(head);
@@ -130,6 +131,19 @@ static void print_growing_all(const struct output *o, const struct ml_reading *r
 		printf("  and %zu more: --top N or --all shows them\n", left);
 	if (!shown && verdict == ML_TREND_GROWS)
 		puts("  no line keeps growing");
+}
+
+static void print_small(const struct ml_growth *g)
+{
+	size_t small = 0, i;
+
+	for (i = 0; i < g->n; i++)
+		small += g->items[i].small;
+	if (small)
+		printf("  %zu more grow, by less than %u KiB each so far, which CPython's free lists may hold: record "
+		       "for\n"
+		       "  longer to know (--json has them)\n",
+		       small, ML_GROWTH_LEAST / 1024);
 }
 
 static void print_points(const struct ml_timeline *t, size_t tested)
@@ -159,6 +173,7 @@ static void print_growth(const struct output *o, const struct ml_reading *r, con
 		r->timeline.by_invocation
 			? "  keep growing\n          Most per invoc.     at least      at most   steady  Where"
 			: "  keep growing\n          Most     a minute     at least      at most   steady  Where");
+	print_small(g);
 	print_growing_all(o, r, g, ML_TREND_STOPPED, "  have grown and stopped\n          Most        Since  Where");
 }
 
@@ -170,7 +185,10 @@ static json_t *json_growing(const struct ml_reading *r, const struct ml_growing 
 
 	json_object_set_new(o, "live_bytes", json_integer((json_int_t)g->holder->held.bytes));
 	json_object_set_new(o, "live_blocks", json_integer((json_int_t)g->holder->held.blocks));
-	json_object_set_new(o, "verdict", json_string(g->trend.verdict == ML_TREND_GROWS ? "grows" : "stopped"));
+	json_object_set_new(o, "verdict",
+			    json_string(g->small                             ? "small"
+					: g->trend.verdict == ML_TREND_GROWS ? "grows"
+									     : "stopped"));
 	json_object_set_new(o, invocation ? "bytes_per_invocation" : "bytes_per_minute",
 			    json_real(g->trend.slope * pace_unit(r)));
 	json_object_set_new(o, invocation ? "bytes_per_invocation_low" : "bytes_per_minute_low",
