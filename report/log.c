@@ -19,9 +19,11 @@
 #include "report/outlet.h"
 #include "trace/period.h"
 
-/* Milliseconds between two looks at the trace: as long as it grows, and at most. */
-#define WAIT_MIN_MS 100u
-#define WAIT_MAX_MS 1000u
+/* Milliseconds between two looks at the trace: where it grows so fast that a look takes longer than that, as long as it
+   grows, and at most. What comes between the last look and the end has to be read within 200. */
+#define WAIT_BUSY_MS 10u
+#define WAIT_MS 100u
+#define WAIT_MAX_MS 250u
 
 #define DEFAULT_TOP 20
 
@@ -70,8 +72,8 @@ static bool wait_for_end(const struct logger *l, uint32_t ms)
 {
 	struct pollfd p[2] = {{.fd = l->process, .events = POLLIN}, {.fd = l->outlet.fd}};
 
-	if (l->process < 0 && ms > WAIT_MIN_MS)
-		ms = WAIT_MIN_MS;
+	if (l->process < 0 && ms > WAIT_MS)
+		ms = WAIT_MS;
 	poll(p, 2, (int)ms);
 	return l->process < 0 ? !is_running(l) : p[0].revents != 0;
 }
@@ -114,7 +116,7 @@ static bool has_left_outlet(const struct logger *l, bool *ended)
 {
 	if (!l->detached || *ended || has_outlet(l))
 		return false;
-	*ended = wait_for_end(l, WAIT_MIN_MS);
+	*ended = wait_for_end(l, WAIT_MS);
 	return !*ended;
 }
 
@@ -156,11 +158,24 @@ static void write_table(struct logger *l, bool last)
 	l->last = text;
 }
 
+/* Reads what has been added, and says how long to wait for more. */
+static uint32_t look(struct logger *l, uint32_t waited)
+{
+	const uint64_t start = ml_outlet_now();
+	const bool grew = ml_follow_on(&l->follow);
+
+	if (ml_outlet_now() - start > WAIT_BUSY_MS)
+		return WAIT_BUSY_MS;
+	if (grew || waited < WAIT_MS)
+		return WAIT_MS;
+	return waited * 2 < WAIT_MAX_MS ? waited * 2 : WAIT_MAX_MS;
+}
+
 /* Goes along with the process to its end. */
 static void go_along(struct logger *l)
 {
 	uint64_t due = ml_outlet_now() + l->period_ms, now;
-	uint32_t wait = WAIT_MIN_MS;
+	uint32_t wait = WAIT_MS;
 	bool ended = false, replaced = false;
 
 	while (!ended && !l->follow.ended && !(replaced = is_replaced(l))) {
@@ -170,9 +185,7 @@ static void go_along(struct logger *l)
 		ended = wait_for_end(l, wait);
 		if (ml_outlet_is_dead(&l->outlet) || has_left_outlet(l, &ended))
 			return;
-		wait = ml_follow_on(&l->follow) || wait < WAIT_MIN_MS ? WAIT_MIN_MS : wait * 2;
-		if (wait > WAIT_MAX_MS)
-			wait = WAIT_MAX_MS;
+		wait = look(l, wait);
 		now = ml_outlet_now();
 		if (ended || !l->period_ms || now < due)
 			continue;
