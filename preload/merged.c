@@ -13,16 +13,29 @@
 
 /* Frames of one chain. A deeper stack is told as its Python frames and the caller of the allocator. */
 #define DEPTH_MAX (1u << 17)
-#define FIRST_ROOM 256u
+#define FIRST_ROOM 32u
 
 /* Events after which such a stack is looked at again. */
 #define BLIND 4096u
 
 /* Frames that are compared at each event, but all of them at every ML_STACK_WHOLE-th. */
 #define VERIFIED 1024u
+#define VERIFIED_RUNS 256u
+
+/* Native frames that keep their order on top of a Python frame that is too far from the root to keep its own place. */
+#define LOOSE 64u
 
 /* How far down a thread's own stack is looked for. */
 #define STACK_MAX ((uintptr_t)1 << 30)
+
+/* Where the next frame goes. */
+struct top {
+	uint32_t node;   /* of the stack so far */
+	uint32_t shown;  /* its frames */
+	uint32_t deeper; /* <deeper> on the one that is ML_STACK_NODES from the root, once there are more; */
+	uint32_t python; /* the last one that is a Python frame on that, or 0, */
+	uint32_t loose;  /* and how many native ones are on top of it */
+};
 
 /*
  * Where words have to stand if a link is still to lead to the one below: the return address and, where that matters
@@ -45,14 +58,7 @@ struct link {
 	bool eval;       /* it runs Python code, */
 	bool ours;       /* it is a function of this library, and is not shown */
 	uint32_t evals;  /* those that run Python code, from the root up to here */
-	uint32_t node;   /* with this frame on top; that of the caller if this one isn't shown */
-	uint32_t shown;  /* frames from the root up to here, with those of Python */
-};
-
-/* Where the next frame goes: the stack so far, and how many frames it has. */
-struct top {
-	uint32_t node;
-	uint32_t shown;
+	struct top top;  /* with this frame, if it is shown */
 };
 
 /* Python frames that belong to one native frame, or (the first run) to none. */
@@ -62,22 +68,32 @@ struct run {
 	uint32_t end;
 	uint32_t node;     /* of the last one, among stacks of Python frames alone */
 	const void *frame; /* the first one */
+	struct top top;    /* with the last one */
+};
+
+/* What was made of a Python frame. It holds as long as the frame, with all its callers, is in a run that starts at that
+   frame on that top. */
+struct shadow {
+	uint32_t node; /* among stacks of Python frames alone */
+	uint32_t start;
+	uint32_t parent;
+	struct top top;
 };
 
 struct ml_merged {
-	struct link *links;  /* root first */
-	struct lead *leads;  /* of each of them */
-	struct link *walked; /* what is unwound anew, innermost first */
-	struct run *runs;    /* root first */
+	struct link *links;     /* root first */
+	struct lead *leads;     /* of each of them */
+	struct link *walked;    /* what is unwound anew, innermost first */
+	struct run *runs;       /* root first */
+	struct shadow *shadows; /* by index in the chain of Python frames */
 	uint32_t depth, room;
-	uint32_t walked_n, runs_n;
+	uint32_t walked_n, runs_n, shadows_room;
 	uint32_t base;        /* the first link that is shown */
 	struct top root;      /* what the link at base stands on */
-	uint32_t deeper;      /* <deeper> on the frame that is the last to have a node of its own */
 	enum ml_unwind ended; /* how the chain ended at the root */
 	bool passing;         /* it cannot be compared with: not all of it lies on the thread's own stack */
 	uint32_t epoch;       /* of the modules */
-	uint32_t countdown, blind;
+	uint32_t countdown, runs_countdown, blind;
 	struct ml_unwind_stack own;       /* the thread's stack as far as it is known */
 	struct ml_unwind_stack elsewhere; /* that which is in use instead */
 };
@@ -372,19 +388,46 @@ static bool is_entry(const struct ml_merged *c, const struct ml_stack *s, uint32
 	return !abi()->is.at.frame_entry || frame[abi()->is.at.frame_entry];
 }
 
+/* The link whose C frame holds the address, from index on; c->depth: there is none. */
+static uint32_t find_holder(const struct ml_merged *c, uint32_t index, uintptr_t address)
+{
+	while (index < c->depth && c->links[index].at.sp > address)
+		index++;
+	return index && c->links[index - 1].at.sp > address ? index : c->depth;
+}
+
+/* Whether the C call of a run is still there, where links from kept on are new: the place in its function that it has
+   come to does not matter. */
+static bool is_standing(const struct ml_merged *c, const struct run *r, uint32_t kept)
+{
+	if (r->above <= kept)
+		return true;
+	if (r == c->runs || r->above > kept + 1 || r->above > c->depth)
+		return false;
+	if (abi()->is.shim_owner)
+		return find_holder(c, kept, (uintptr_t)r->frame) == kept;
+	return c->links[kept].eval;
+}
+
 static bool is_valid(const struct ml_merged *c, const struct ml_stack *s, uint32_t frames, uint32_t kept,
 		     const struct run *r)
 {
-	if (r->above > kept || r->end > frames || (r->end < frames && !is_entry(c, s, r->end)))
+	if (r->end > frames || (r->end < frames && !is_entry(c, s, r->end)) || !is_standing(c, r, kept))
 		return false;
 	return r->start == r->end || (s->spots[r->start].frame == r->frame && s->links[r->end - 1].node == r->node);
 }
 
-/* The runs that are as they were, where links from kept on are new. */
-static uint32_t count_valid(const struct ml_merged *c, const struct ml_stack *s, uint32_t frames, uint32_t kept)
+/* The runs that are as they were, where links from kept on are new. As with frames, not all are looked at. */
+static uint32_t count_valid(struct ml_merged *c, const struct ml_stack *s, uint32_t frames, uint32_t kept)
 {
 	uint32_t n = 0;
 
+	if (c->runs_n > VERIFIED_RUNS && --c->runs_countdown)
+		n = c->runs_n - VERIFIED_RUNS;
+	else
+		c->runs_countdown = ML_STACK_WHOLE;
+	if (n && !is_valid(c, s, frames, kept, &c->runs[n]))
+		n = 0;
 	while (n < c->runs_n && is_valid(c, s, frames, kept, &c->runs[n]))
 		n++;
 	return n;
@@ -395,14 +438,6 @@ static void start_run(struct ml_merged *c, uint32_t above, uint32_t start)
 	if (c->runs_n)
 		c->runs[c->runs_n - 1].end = start;
 	c->runs[c->runs_n++] = (struct run){.above = above, .start = start};
-}
-
-/* The link whose C frame holds the address, from index on; c->depth: there is none. */
-static uint32_t find_holder(const struct ml_merged *c, uint32_t index, uintptr_t address)
-{
-	while (index < c->depth && c->links[index].at.sp > address)
-		index++;
-	return index && c->links[index - 1].at.sp > address ? index : c->depth;
 }
 
 /* Runs from 3.12 on: the shim at the start of each tells by its address to which C frame it belongs. */
@@ -500,25 +535,81 @@ static void match(struct ml_merged *c, const struct ml_stack *s, uint32_t frames
 	c->runs[c->runs_n - 1].end = frames;
 }
 
-/* The parent of the next frame. Those deeper than ML_STACK_NODES all hang under one <deeper> node. */
-static uint32_t parent_of(struct ml_merged *c, const struct top *top)
+/* <deeper> on the stack so far. */
+static uint32_t deeper(uint32_t node)
 {
-	if (top->shown == ML_STACK_NODES)
-		c->deeper = ml_tree_node(top->node, ML_SUBJECT(ML_NODE_MARK, ML_MARK_DEEPER), 0);
-	return top->shown < ML_STACK_NODES ? top->node : c->deeper;
+	return ml_tree_node(node, ML_SUBJECT(ML_NODE_MARK, ML_MARK_DEEPER), 0);
 }
 
-static void add_frame(struct top *top, uint32_t node)
+/* A Python frame: those deeper than ML_STACK_NODES all hang under one <deeper> node. */
+static void add_python(const struct ml_stack *s, uint32_t index, struct top *top)
 {
-	top->node = node;
+	if (top->shown == ML_STACK_NODES)
+		top->deeper = deeper(top->node);
+	if (top->shown < ML_STACK_NODES) {
+		top->node = ml_stack_frame(s, index, top->node);
+	} else {
+		top->node = top->python = ml_stack_frame(s, index, top->deeper);
+		top->loose = 0;
+	}
 	top->shown++;
 }
 
+/* A native frame: so deep it hangs there, too, or on top of the Python frame that called it. */
+static void add_native(struct ml_stack *s, const struct link *l, struct top *top)
+{
+	uint32_t parent = top->node;
+
+	if (top->shown == ML_STACK_NODES)
+		top->deeper = deeper(top->node);
+	if (top->shown >= ML_STACK_NODES && !top->python)
+		parent = top->deeper;
+	else if (top->python && top->loose++ >= LOOSE)
+		parent = deeper(top->python);
+	top->node = ml_stack_caller(s, parent, (const void *)l->at.pc);
+	top->shown++;
+}
+
+static bool grow_shadows(struct ml_merged *c, uint32_t frames)
+{
+	uint32_t room = c->shadows_room ? c->shadows_room : 64;
+	struct shadow *shadows;
+
+	if (frames <= c->shadows_room)
+		return true;
+	while (room < frames)
+		room *= 2;
+	shadows = ml_sys_pages(room * sizeof *shadows);
+	if (!shadows)
+		return false;
+	if (c->shadows_room) {
+		__builtin_memcpy(shadows, c->shadows, c->shadows_room * sizeof *shadows);
+		ml_sys_munmap(c->shadows, c->shadows_room * sizeof *shadows);
+	}
+	c->shadows = shadows;
+	c->shadows_room = room;
+	return true;
+}
+
+/* Nodes for the Python frames of a run, from the uppermost on that is as it was. */
 static void add_run(struct ml_merged *c, const struct ml_stack *s, struct run *r, struct top *top)
 {
-	for (uint32_t i = r->start; i < r->end; i++)
+	const uint32_t parent = top->node;
+	uint32_t i = r->end;
+
+	for (; i > r->start; i--) {
+		const struct shadow *w = &c->shadows[i - 1];
+		if (w->node != s->links[i - 1].node || w->start != r->start || w->parent != parent)
+			continue;
+		*top = w->top;
+		break;
+	}
+	for (; i < r->end; i++) {
 		if (s->links[i].known) /* else it is a shim, or code that could not be described */
-			add_frame(top, ml_stack_frame(s, i, parent_of(c, top)));
+			add_python(s, i, top);
+		c->shadows[i] = (struct shadow){s->links[i].node, r->start, parent, *top};
+	}
+	r->top = *top;
 	if (r->start == r->end)
 		return;
 	r->frame = s->spots[r->start].frame;
@@ -528,10 +619,10 @@ static void add_run(struct ml_merged *c, const struct ml_stack *s, struct run *r
 /* What the first link stands on. */
 static void intern_root(struct ml_merged *c, const struct ml_stack *s)
 {
-	c->root = (struct top){0, 0};
+	c->root = (struct top){.node = 0};
 	add_run(c, s, &c->runs[0], &c->root);
 	if (!c->base && c->ended != ML_UNWIND_END)
-		add_frame(&c->root, ml_stack_mark(s, c->root.node, ML_MARK_LOST));
+		c->root.node = ml_stack_mark(s, c->root.node, ML_MARK_LOST);
 }
 
 /* Gives nodes to the links from index on, and to the runs from the one with that number on. */
@@ -540,39 +631,67 @@ static void intern(struct ml_merged *c, struct ml_stack *s, uint32_t index, uint
 	struct top top = c->root;
 
 	if (index > c->base)
-		top = (struct top){c->links[index - 1].node, c->links[index - 1].shown};
+		top = c->links[index - 1].top;
+	if (index < c->depth && c->runs[number - 1].above == index + 1) {
+		top = c->runs[number - 1].top;
+		c->links[index++].top = top;
+	}
 	for (; index < c->depth; index++) {
 		struct link *l = &c->links[index];
 		if (number < c->runs_n && c->runs[number].above == index + 1)
 			add_run(c, s, &c->runs[number++], &top);
 		else if (!l->ours)
-			add_frame(&top, ml_stack_caller(s, parent_of(c, &top), (const void *)l->at.pc));
-		l->node = top.node;
-		l->shown = top.shown;
+			add_native(s, l, &top);
+		l->top = top;
 	}
 	if (top.shown > ML_STACK_NODES)
 		ml_process_count(ML_COUNTER_DEEP_STACKS, 1);
 }
 
+/* Cuts a run off behind its uppermost frame that is as it was. False: none is. */
+static bool cut_run(const struct ml_merged *c, const struct ml_stack *s, uint32_t frames, struct run *r)
+{
+	if (r->start >= frames || s->spots[r->start].frame != r->frame)
+		return false;
+	for (uint32_t i = r->end < frames ? r->end : frames; i > r->start; i--) {
+		if (c->shadows[i - 1].node != s->links[i - 1].node || c->shadows[i - 1].start != r->start)
+			continue;
+		r->end = i;
+		return true;
+	}
+	return false;
+}
+
+/*
+ * Finds the runs behind the first valid ones again. kept: the links that keep their nodes so far. False: what is left
+ * does not fit together, so that the valid ones must be looked for as well.
+ */
+static bool match_on(struct ml_merged *c, const struct ml_stack *s, uint32_t frames, uint32_t valid, uint32_t *kept)
+{
+	uint32_t known = valid, end, above;
+
+	if (valid < c->runs_n && is_standing(c, &c->runs[valid], *kept)) {
+		*kept = c->runs[valid].above - 1;
+		known += cut_run(c, s, frames, &c->runs[valid]);
+	}
+	end = c->runs[known - 1].end;
+	above = c->runs[known - 1].above;
+	if (!abi()->is.shim_owner && count_unmatched(c, s, end, frames, above))
+		return false;
+	match(c, s, frames, known);
+	if (c->runs_n > known && c->runs[known].above <= *kept)
+		*kept = c->runs[known].above - 1;
+	return known > valid || c->runs[valid - 1].end == end;
+}
+
 /* Gives nodes to what is new: links from kept on, and Python frames. */
 static void merge(struct ml_merged *c, struct ml_stack *s, uint32_t frames, uint32_t kept)
 {
-	uint32_t valid = count_valid(c, s, frames, kept), end;
+	uint32_t valid = count_valid(c, s, frames, kept);
 
 	if (valid && valid == c->runs_n && kept == c->depth && c->runs[valid - 1].end == frames)
 		return;
-	if (valid && valid < c->runs_n && c->runs[valid].above <= kept)
-		kept = c->runs[valid].above - 1;
-	if (valid) {
-		end = c->runs[valid - 1].end;
-		match(c, s, frames, valid);
-		if (c->runs_n > valid && c->runs[valid].above <= kept)
-			kept = c->runs[valid].above - 1;
-		if (c->runs[valid - 1].end != end ||
-		    (!abi()->is.shim_owner && count_unmatched(c, s, end, frames, c->runs[valid - 1].above)))
-			valid = 0;
-	}
-	if (!valid) {
+	if (!valid || !match_on(c, s, frames, valid, &kept)) {
 		match(c, s, frames, 0);
 		intern_root(c, s);
 		kept = c->base;
@@ -599,7 +718,7 @@ uint32_t ml_merged_node(struct ml_stack *s, uint32_t python, const void *caller)
 	}
 	if (__builtin_expect(python && (!frames || s->links[frames - 1].node != python), 0))
 		return ml_stack_caller(s, python, caller);
-	kept = follow(c);
+	kept = grow_shadows(c, frames) ? follow(c) : NONE;
 	if (__builtin_expect(kept == NONE, 0)) {
 		c->blind = BLIND;
 		return caller_only(s, python, caller);
@@ -608,7 +727,7 @@ uint32_t ml_merged_node(struct ml_stack *s, uint32_t python, const void *caller)
 	/* is_entry() is going to read them. */
 	if (frames > ML_STACK_VERIFIED && abi()->is.at.frame_entry)
 		s->countdown = 1;
-	return c->links[c->depth - 1].node;
+	return c->links[c->depth - 1].top.node;
 }
 
 struct ml_merged *ml_merged_open(void)
@@ -624,7 +743,7 @@ void ml_merged_reset(struct ml_merged *c)
 {
 	c->depth = c->runs_n = 0;
 	c->blind = 0;
-	c->countdown = ML_STACK_WHOLE;
+	c->countdown = c->runs_countdown = ML_STACK_WHOLE;
 	c->own = (struct ml_unwind_stack){.end = 0};
 }
 
@@ -632,5 +751,7 @@ void ml_merged_close(struct ml_merged *c)
 {
 	if (c->room)
 		ml_sys_munmap(c->links, c->room * EACH);
+	if (c->shadows_room)
+		ml_sys_munmap(c->shadows, c->shadows_room * sizeof *c->shadows);
 	ml_sys_munmap(c, sizeof *c);
 }

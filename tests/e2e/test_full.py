@@ -197,6 +197,30 @@ def test_deep_stacks(python):
 
 
 @pytest.mark.few
+def test_deep_recursion_in_python(python):
+    """The innermost Python frames are kept, with the native ones on top of them."""
+    run = record(python, """
+        import ctypes, sys, threading
+        library, size = ctypes.CDLL(sys.argv[1]), ctypes.c_size_t(54321)
+        sys.setrecursionlimit(11_000)
+        threading.stack_size(512 << 20)
+        def down(n):
+            if n:
+                return down(n - 1)
+            for _ in range(100):
+                library.stacks_touch(size)  # deep
+        thread = threading.Thread(target=down, args=(10_000,))
+        thread.start()
+        thread.join()
+    """, STACKS, env=FULL)
+    found = touches(run)
+    assert sum(found.values()) == 100
+    for frames in found:
+        assert ours(frames)[-2:] == ["down", "stacks_touch"] and ours(frames).count("down") > 1000
+    assert run.process().rows["deep"].allocations >= 100
+
+
+@pytest.mark.few
 def test_exceptions(python):
     """They pass as without, by way of the same unwinder."""
     run = run_both(python, """
