@@ -377,7 +377,7 @@ START_TEST(test_cold_part)
 	ck_assert_uint_eq(hot.start, (uintptr_t)with_cold_part);
 	with_cold_part(1001);
 	if (called_from - hot.start < hot.end - hot.start) {
-		puts("# SKIP test_unwind:test_cold_part: this compiler leaves functions in one piece");
+		puts("# SKIP test_cold_part: this compiler leaves functions in one piece");
 		ck_assert_uint_eq(cold.start, 0);
 		return;
 	}
