@@ -8,6 +8,7 @@
 #include "report/activations.h"
 #include "report/dump.h"
 #include "report/fold.h"
+#include "report/follow.h"
 #include "report/growth.h"
 #include "report/reading.h"
 
@@ -139,6 +140,24 @@ static void check_reading(const char *path, enum ml_hold_moment moment)
 	ml_options_free(&options);
 }
 
+/* To a file that stays as it is nothing is added. */
+static void check_following(const char *path, uint64_t events)
+{
+	struct ml_follow follow;
+	struct ml_sites sites;
+	char *error;
+
+	require(!ml_follow_open(&follow, path, &error));
+	require(follow.fold->totals.events <= events);
+	for (int i = 0; i < 3; i++)
+		require(!ml_follow_on(&follow));
+	ml_follow_sites(&follow, &sites);
+	ml_sites_free(&sites);
+	ml_fold_finish(follow.fold);
+	check_sums(follow.fold, 0);
+	ml_follow_close(&follow);
+}
+
 static int open_bytes(const uint8_t *bytes, size_t length)
 {
 	int fd = memfd_create("trace", MFD_CLOEXEC);
@@ -173,6 +192,7 @@ struct read_all read_all(const uint8_t *bytes, size_t length)
 	check_activations(t);
 	check_reading(path, ML_HOLD_END);
 	check_reading(path, ML_HOLD_PEAK);
+	check_following(path, result.events);
 	close(fd);
 	for (unsigned i = 0; ml_load_warning(t, i, text, sizeof text); i++)
 		result.warnings++;
