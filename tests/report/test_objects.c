@@ -19,7 +19,7 @@ static const char *const names[][2] = {
 	{"", "[unknown]"},
 	{"[vdso]", "[vdso]"},
 	{"/usr/bin/python3.11", "python"},
-	{"/root/.pyenv/versions/3.13.0/bin/python3.13", "python"},
+	{"/opt/python/versions/3.13.0/bin/python3.13", "python"},
 	{"/srv/venv/bin/python", "python"},
 	{"/usr/bin/python3.11-dbg", "python"},
 	{"/usr/lib/x86_64-linux-gnu/libpython3.11.so.1.0", "python"},
