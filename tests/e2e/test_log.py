@@ -18,6 +18,14 @@ SECONDS = 20
 
 MIB = 1 << 20
 
+
+@pytest.fixture(autouse=True)
+def memline_can_run(request):
+    """It is built for this system, and started beside the program."""
+    if "python" in request.fixturenames and request.getfixturevalue("python").chroot:
+        pytest.skip("memline is not in the chroot")
+
+
 KEEPS = """
 import os, signal, sys, time
 kept = []
