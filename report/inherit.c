@@ -13,29 +13,14 @@
 /* Forks of forks. A trace that names itself, or one that names it, would have no end. */
 #define GENERATIONS_MAX 64
 
-static char *path_beside(const struct ml_trace *t, const char *name)
+char *ml_inherit_path(const struct ml_trace *t)
 {
-	const char *slash = strrchr(t->path, '/');
-	int folder = slash ? (int)(slash + 1 - t->path) : 0;
-
-	return ml_memory_print("%.*s%s", folder, t->path, name);
-}
-
-/* The trace beside this one that is called so. NULL: there is none that can be read. */
-static struct ml_trace *open_beside(const struct ml_trace *t, const char *name)
-{
+	const char *name = ml_load_meta(t, "parent_file"), *slash = strrchr(t->path, '/');
 	struct ml_process_name taken_apart;
-	struct ml_trace *found;
-	char *path, *error;
 
-	if (strchr(name, '/') || !ml_process_name(name, &taken_apart))
+	if (!name || strchr(name, '/') || !ml_process_name(name, &taken_apart))
 		return NULL;
-	path = path_beside(t, name);
-	found = ml_load_open(path, &error);
-	if (!found)
-		free(error);
-	free(path);
-	return found;
+	return ml_memory_print("%.*s%s", slash ? (int)(slash + 1 - t->path) : 0, t->path, name);
 }
 
 /* What a running process adds is not seen in a trace that was opened before. */
@@ -106,14 +91,17 @@ static bool is_of_run(const struct ml_trace *a, const struct ml_trace *b)
 static bool inherit(struct ml_trace *t, int generation);
 
 /* The parent at its beginning. NULL: its trace is not there. */
-static struct ml_ancestor *open_ancestor(const struct ml_trace *child, const char *name, int generation)
+static struct ml_ancestor *open_ancestor(const struct ml_trace *child, const char *path, int generation)
 {
 	const struct ml_fold_options everything = {.to_ns = UINT64_MAX, .end_last = true};
-	struct ml_trace *trace = open_beside(child, name);
+	char *error;
+	struct ml_trace *trace = ml_load_open(path, &error);
 	struct ml_ancestor *a;
 
-	if (!trace)
+	if (!trace) {
+		free(error);
 		return NULL;
+	}
 	if (!is_of_run(child, trace)) {
 		ml_load_close(trace);
 		return NULL;
@@ -129,20 +117,18 @@ static struct ml_ancestor *open_ancestor(const struct ml_trace *child, const cha
 static struct ml_ancestor *find_ancestor(const struct ml_trace *child, const struct ml_merge_position *ends, size_t n,
 					 int generation)
 {
-	const char *name = ml_load_meta(child, "parent_file");
-	char *path;
-	bool same;
+	char *path = n ? ml_inherit_path(child) : NULL;
+	struct ml_ancestor *a = NULL;
 
-	if (!name || !n)
-		return NULL;
-	path = path_beside(child, name);
-	same = latest && !strcmp(latest->trace->path, path) && !is_running(latest->trace) &&
-	       is_further(latest, ends, n);
+	if (path && latest && !strcmp(latest->trace->path, path) && !is_running(latest->trace) &&
+	    is_further(latest, ends, n)) {
+		a = latest;
+		a->users++;
+	} else if (path) {
+		a = open_ancestor(child, path, generation);
+	}
 	free(path);
-	if (!same)
-		return open_ancestor(child, name, generation);
-	latest->users++;
-	return latest;
+	return a;
 }
 
 /* Reads the parent's events up to the fork. */

@@ -16,6 +16,10 @@
  */
 bool ml_inherit(struct ml_trace *t);
 
+/* The path of the trace that the process was forked from, beside its own: whether it is there is another question. NULL:
+   it was not forked, or its parent had no trace. The caller frees it. */
+char *ml_inherit_path(const struct ml_trace *t);
+
 /* For ml_load_close(). */
 void ml_inherit_drop(struct ml_trace *t);
 

@@ -163,38 +163,46 @@ static char *put_trace(struct packing *p, const char *path, enum ml_pack_kind ki
 	return error;
 }
 
-/* The trace of the process that it was forked from, or NULL; the caller frees it. */
-static char *parent_of(const char *path)
+/* NULL: it can't be had. */
+static struct ml_trace *try_meta(const char *path)
 {
-	char *error, *parent = NULL;
+	char *error;
 	struct ml_trace *t = ml_load_open_meta(path, &error);
-	const char *name = t ? ml_load_meta(t, "parent_file") : NULL;
 
 	if (!t)
 		free(error);
-	if (name && *name && !strchr(name, '/'))
-		parent = ml_memory_print("%.*s%s", (int)(last_component(path) - path), path, name);
-	ml_load_close(t);
-	return parent;
+	return t;
 }
 
-/* The ancestors of a trace that can be had and that aren't in the pack yet. Returns what is wrong, or NULL. */
+/* The trace of the process that it was forked from, if that can be had and isn't in the pack yet; the caller frees it. */
+static char *missing_parent(struct packing *p, const char *path)
+{
+	const uint32_t known = p->traces.n;
+	struct ml_trace *t = try_meta(path), *parent;
+	char *at = t ? ml_inherit_path(t) : NULL;
+	bool missing;
+
+	parent = at ? try_meta(at) : NULL;
+	missing = parent && ml_texts_number(&p->traces, last_component(at)) == known;
+	ml_load_close(parent);
+	ml_load_close(t);
+	if (missing)
+		return at;
+	free(at);
+	return NULL;
+}
+
+/* Its ancestors. Returns what is wrong, or NULL. */
 static char *put_kin(struct packing *p, const char *path)
 {
-	char *at = parent_of(path), *next, *error = NULL;
-	struct ml_trace *t;
+	char *at = missing_parent(p, path), *next, *error = NULL;
 
-	while (at && !error) {
-		uint32_t n = p->traces.n;
-		if (ml_texts_number(&p->traces, last_component(at)) < n || !(t = ml_load_open_meta(at, &error)))
-			break;
-		ml_load_close(t);
+	while (at) {
 		error = put_trace(p, at, ML_PACK_KIN);
-		next = parent_of(at);
+		next = error ? NULL : missing_parent(p, at);
 		free(at);
 		at = next;
 	}
-	free(at);
 	return error;
 }
 

@@ -84,6 +84,22 @@ def test_a_child_has_its_parent_with_it(python, tmp_path):
 
 
 @pytest.mark.few
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_child_whose_parents_trace_is_gone(python, tmp_path, damaged):
+    """It is packed alone, and reads as it does alone."""
+    run, _ = record_program(python, tmp_path)
+    (child,) = [trace for trace in run.traces if "parent_file" in memline("dump", "--defs", trace)]
+    (parent,) = set(run.traces) - {child}
+    os.unlink(parent)
+    if damaged:
+        with open(parent, "wb") as file:
+            file.write(b"no trace")
+    before = outputs(child)
+    memline("pack", "-o", tmp_path / "child.pack", *run.sysroot, child)
+    same(before, outputs(tmp_path / "child.pack"))
+
+
+@pytest.mark.few
 def test_how_it_ended(python, tmp_path):
     program = "\nimport os, signal\nkeep = bytearray(1_000)\nos.kill(os.getpid(), signal.SIGKILL)\n"
     run = record(python, program, status=-9)
