@@ -466,8 +466,6 @@ static void switch_on_all(void *code)
 			switch_on_all(items[i]);
 }
 
-#define FLAG_FUNCTION 1 /* CO_OPTIMIZED */
-
 /* Of the code that was there before us only a program is counted that has just been started: no line of it ran. It
    stands at its RESUME, where pending calls are made, or behind it. */
 static void switch_on_program(void)
@@ -479,7 +477,7 @@ static void switch_on_program(void)
 
 	if (!frame || ml_frame_kind(abi, frame, code) != ML_FRAME_PYTHON || running(ml_frame_previous(abi, frame)))
 		return;
-	if (ml_load_int(code, abi->is.at.code_flags) & FLAG_FUNCTION ||
+	if ((uint32_t)ml_load_int(code, abi->is.at.code_flags) & ML_CO_FUNCTION ||
 	    ml_frame_place(abi, code, ml_frame_instr(abi, frame)) >
 		    2 * (ml_load_int(code, abi->is.at.code_first_traceable) + 1))
 		return;

@@ -376,15 +376,11 @@ static bool grow_seen(void)
 	return true;
 }
 
-/* co_flags: CO_OPTIMIZED, set for functions and for them alone; CO_GENERATOR, CO_COROUTINE and CO_ASYNC_GENERATOR. */
-#define FLAG_FUNCTION 1u
-#define FLAGS_GENERATOR (0x20u | 0x80u | 0x200u)
-
 static uint32_t traits_of(const struct ml_code_text *t)
 {
-	if (!(t->flags & FLAG_FUNCTION) || !ml_identity_has(t->file, t->file_bytes))
+	if (!(t->flags & ML_CO_FUNCTION) || !ml_identity_has(t->file, t->file_bytes))
 		return 0;
-	return ML_CODE_USERS | (t->flags & FLAGS_GENERATOR ? ML_CODE_GENERATOR : 0);
+	return ML_CODE_USERS | (t->flags & ML_CO_GENERATOR ? ML_CODE_GENERATOR : 0);
 }
 
 /* First sight of a code object, or of another one at its address. With flags. */

@@ -8,11 +8,6 @@
 #include "report/memory.h"
 #include "report/site.h"
 
-/* co_flags (Include/cpython/code.h): CO_OPTIMIZED, set for functions alone; CO_GENERATOR, CO_COROUTINE and
-   CO_ASYNC_GENERATOR. */
-#define FLAG_FUNCTION 1u
-#define FLAGS_GENERATOR (0x20u | 0x80u | 0x200u)
-
 /* The object of a coroutine lies in its block behind the header of the cyclic collector (two words), before which the
    debug allocator may have put its own (two words). */
 #define HEADER_BYTES 16u
@@ -101,12 +96,12 @@ static bool *find_users(const struct ml_trace *t, const struct ml_scope *scope)
 
 static bool is_function(const struct ml_code *code)
 {
-	return code->flags & FLAG_FUNCTION;
+	return code->flags & ML_CO_FUNCTION;
 }
 
 static bool is_generator(const struct ml_code *code)
 {
-	return code->flags & FLAGS_GENERATOR;
+	return code->flags & ML_CO_GENERATOR;
 }
 
 static uint32_t function_of(struct placing *p, const struct ml_code *code)
@@ -158,13 +153,11 @@ static void place_nodes(struct placing *p)
 	uint32_t n;
 
 	for (n = 1; n < t->nodes_n; n++) {
-		const struct ml_code *code = NULL;
+		const struct ml_code *code = ml_load_node_code(t, &t->nodes[n]);
 
 		places[n] = places[t->nodes[n].parent];
 		if (ML_SUBJECT_KIND(t->nodes[n].subject) == ML_NODE_MARK)
 			places[n].by_user = true; /* who the next frame was called by is not known */
-		if (ML_SUBJECT_KIND(t->nodes[n].subject) == ML_NODE_PYTHON)
-			code = ml_load_code(t, ML_SUBJECT_NUMBER(t->nodes[n].subject));
 		if (code)
 			place_frame(p, n, code);
 	}

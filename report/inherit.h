@@ -16,7 +16,7 @@
  */
 bool ml_inherit(struct ml_trace *t);
 
-/* The path of the trace that the process was forked from, beside its own: whether it is there is another question. NULL:
+/* The path, beside the process's own trace, of the trace that it was forked from, whether that is there or not. NULL:
    it was not forked, or its parent had no trace. The caller frees it. */
 char *ml_inherit_path(const struct ml_trace *t);
 

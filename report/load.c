@@ -544,6 +544,16 @@ static void read_rings(struct ml_trace *t)
 	} while (!ml_merge_has_all_rings(t) && --tries);
 }
 
+static void read_own(struct ml_trace *t)
+{
+	read_all_definitions(t);
+	read_all_nodes(t);
+	read_all_counts(t);
+	t->own_nodes_n = t->nodes_n;
+	t->own_codes_n = t->codes_n;
+	t->own_modules_n = t->modules_n;
+}
+
 struct ml_trace *ml_load_open(const char *path, char **error)
 {
 	struct ml_trace *t = open_directory(path, error);
@@ -553,12 +563,7 @@ struct ml_trace *ml_load_open(const char *path, char **error)
 		return NULL;
 	read_rings(t);
 	read_meta(t);
-	read_all_definitions(t);
-	read_all_nodes(t);
-	read_all_counts(t);
-	t->own_nodes_n = t->nodes_n;
-	t->own_codes_n = t->codes_n;
-	t->own_modules_n = t->modules_n;
+	read_own(t);
 	page = ml_load_number(t, "page_bytes", PAGE_BYTES);
 	t->page_bytes = page & (page - 1) || page > SCAN_MAX || !page ? PAGE_BYTES : page;
 	ml_merge_start(t);
@@ -575,12 +580,7 @@ void ml_load_follow(struct ml_trace *t)
 	    now.directory_bytes == t->header.directory_bytes)
 		t->header = now;
 	read_rings(t);
-	read_all_definitions(t);
-	read_all_nodes(t);
-	read_all_counts(t);
-	t->own_nodes_n = t->nodes_n;
-	t->own_codes_n = t->codes_n;
-	t->own_modules_n = t->modules_n;
+	read_own(t);
 	ml_merge_start(t);
 }
 
@@ -637,6 +637,12 @@ double ml_load_progress(const struct ml_trace *t)
 const struct ml_code *ml_load_code(const struct ml_trace *t, uint32_t id)
 {
 	return t->codes_n ? bsearch(&id, t->codes, t->codes_n, sizeof *t->codes, by_id) : NULL;
+}
+
+const struct ml_code *ml_load_node_code(const struct ml_trace *t, const struct ml_node *node)
+{
+	return ML_SUBJECT_KIND(node->subject) == ML_NODE_PYTHON ? ml_load_code(t, ML_SUBJECT_NUMBER(node->subject))
+								: NULL;
 }
 
 const struct ml_module *ml_load_module(const struct ml_trace *t, uint32_t id)

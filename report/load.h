@@ -162,6 +162,9 @@ double ml_load_progress(const struct ml_trace *t);
 
 /* NULL: not in the trace. */
 const struct ml_code *ml_load_code(const struct ml_trace *t, uint32_t id);
+
+/* The code object of the node's frame. NULL: that is none of Python's, or its code is not in the trace. */
+const struct ml_code *ml_load_node_code(const struct ml_trace *t, const struct ml_node *node);
 const struct ml_module *ml_load_module(const struct ml_trace *t, uint32_t id);
 
 /* The first value of a META key, or NULL; as a number, or `otherwise` if it is absent or no number. */

@@ -174,7 +174,7 @@ static struct ml_trace *try_meta(const char *path)
 	return t;
 }
 
-/* The trace of the process that it was forked from, if that can be had and isn't in the pack yet; the caller frees it. */
+/* The trace that the process was forked from, if it can be had and isn't in the pack yet; the caller frees it. */
 static char *missing_parent(struct packing *p, const char *path)
 {
 	const uint32_t known = p->traces.n;

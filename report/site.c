@@ -185,9 +185,6 @@ static const struct ml_code *find_host(const struct resolving *a, const struct f
 	return NULL;
 }
 
-/* co_flags: CO_OPTIMIZED, set for functions and for them alone. */
-#define FLAG_FUNCTION 1u
-
 static uint32_t function_of(struct resolving *a, const struct file_codes *file, const struct ml_code *code)
 {
 	size_t name_bytes = host_name_bytes(code->name);
@@ -205,7 +202,7 @@ static uint32_t function_of(struct resolving *a, const struct file_codes *file, 
 	}
 	if (host) {
 		function = intern_function(a->sites, file->path, host->name, ml_places_clamp(host->first_line));
-		a->sites->functions[function].is_body |= !(host->flags & FLAG_FUNCTION);
+		a->sites->functions[function].is_body |= !(host->flags & ML_CO_FUNCTION);
 		return function;
 	}
 	name = ml_memory_text(code->name, name_bytes);
@@ -283,13 +280,6 @@ static bool is_executed_text(const struct ml_code *code, bool by_python)
 	return by_python && code->file[0] == '<' && !strcmp(code->name, "<module>");
 }
 
-/* The code object of the node, NULL if it has none or the trace doesn't have it. */
-static const struct ml_code *code_of(const struct ml_trace *t, const struct ml_node *node)
-{
-	return ML_SUBJECT_KIND(node->subject) == ML_NODE_PYTHON ? ml_load_code(t, ML_SUBJECT_NUMBER(node->subject))
-								: NULL;
-}
-
 /* Nodes are numbered parent before child, so one pass does. */
 static void resolve_nodes(struct resolving *a, uint32_t from)
 {
@@ -299,7 +289,7 @@ static void resolve_nodes(struct resolving *a, uint32_t from)
 	anchor[0] = ML_OWNER_NATIVE;
 	for (n = from; n < a->nodes->n; n++) {
 		const struct ml_node *node = &a->trace->nodes[n];
-		const struct ml_code *code = code_of(a->trace, node);
+		const struct ml_code *code = ml_load_node_code(a->trace, node);
 
 		line[n] = NONE;
 		anchor[n] = anchor[node->parent];

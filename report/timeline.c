@@ -25,9 +25,7 @@ static bool *find_imports(const struct ml_site_nodes *nodes)
 
 	for (n = 1; n < nodes->n; n++) {
 		const struct ml_node *node = &nodes->trace->nodes[n];
-		const struct ml_code *code = ML_SUBJECT_KIND(node->subject) == ML_NODE_PYTHON
-						     ? ml_load_code(nodes->trace, ML_SUBJECT_NUMBER(node->subject))
-						     : NULL;
+		const struct ml_code *code = ml_load_node_code(nodes->trace, node);
 		import[n] = import[node->parent] || (code && ml_stack_imports(code->file));
 	}
 	return import;

@@ -227,6 +227,11 @@ struct ml_def_code {
 	uint32_t code_flags; /* co_flags */
 };
 
+/* Of co_flags (Include/cpython/code.h): CO_OPTIMIZED, set for functions and for them alone; CO_GENERATOR, CO_COROUTINE
+   and CO_ASYNC_GENERATOR, of which a function that makes one of these has one. */
+#define ML_CO_FUNCTION 0x1u
+#define ML_CO_GENERATOR (0x20u | 0x80u | 0x200u)
+
 /* A loaded object. Followed by its path and its build id. */
 struct ml_def_module {
 	struct ml_def def;

@@ -5,8 +5,6 @@
 
 #include "symbolize/readable.h"
 
-#define OWNED_BY_GENERATOR 1 /* enum _frameowner, Include/internal/pycore_frame.h */
-
 /* _PyStackChunk (Include/cpython/pystate.h, 3.11 and later): frames of one thread, each right behind the one before. */
 struct chunk {
 	const struct chunk *previous;
@@ -152,7 +150,7 @@ static bool is_in_running_generator(const struct ml_abi *abi, const void *frame)
 	type = (const void *)ml_load_word(generator, at->object_type);
 	if (type != abi->generator_type && type != abi->coroutine_type && type != abi->async_generator_type)
 		return false;
-	if (*((const uint8_t *)frame + at->frame_owner) != OWNED_BY_GENERATOR ||
+	if (*((const uint8_t *)frame + at->frame_owner) != ML_GENERATOR_OWNER ||
 	    *((const int8_t *)generator + at->generator_state) != abi->is.generator_running)
 		return false;
 	code = ml_frame_code(abi, frame);

@@ -194,7 +194,8 @@ static inline bool ml_code_is_init_shim(const struct ml_abi *abi, const void *co
 	       ml_load_word(code, at->code_file) == ml_load_word(code, at->code_name);
 }
 
-/* frame_owner of a frame that lies in its generator (FRAME_OWNED_BY_GENERATOR, 3.11 to 3.15). */
+/* frame_owner of a frame that lies in its generator: FRAME_OWNED_BY_GENERATOR of enum _frameowner
+   (Include/internal/pycore_frame.h, 3.11 to 3.15). */
 #define ML_GENERATOR_OWNER 1
 
 /* The generator, coroutine or asynchronous generator whose frame it is, or NULL. Of a frame that is on the stack. */
