@@ -224,14 +224,13 @@ static void set_path(char *path, const char *library, const char *file)
 
 void ml_logger_prepare(void)
 {
-	uint64_t offset;
-	uint32_t id;
+	const struct ml_module *here;
 
 	if (!ml_options.log)
 		return;
-	id = ml_modules_find(&ml_process.modules, (uintptr_t)ml_logger_prepare, &offset);
-	if (!id)
+	here = ml_modules_at(&ml_process.modules, (uintptr_t)ml_logger_prepare);
+	if (!here)
 		return;
-	set_path(paths[0], ml_modules_get(&ml_process.modules, id)->path, "memline");
-	set_path(paths[1], ml_modules_get(&ml_process.modules, id)->path, "../bin/memline");
+	set_path(paths[0], here->path, "memline");
+	set_path(paths[1], here->path, "../bin/memline");
 }

@@ -111,12 +111,11 @@ static const struct ml_abi *abi(void)
 
 void ml_merged_start(void *function)
 {
-	uint64_t offset;
-	uint32_t id = ml_modules_find(&ml_process.modules, (uintptr_t)ml_merged_start, &offset);
+	const struct ml_module *here = ml_modules_at(&ml_process.modules, (uintptr_t)ml_merged_start);
 
-	if (id) {
-		here_start = ml_modules_get(&ml_process.modules, id)->start;
-		here_end = ml_modules_get(&ml_process.modules, id)->end;
+	if (here) {
+		here_start = here->start;
+		here_end = here->end;
 	}
 	if (!function)
 		return;

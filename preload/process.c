@@ -359,10 +359,9 @@ static struct ml_thread *attach(struct ml_thread *t)
 
 static bool is_loader(const void *address)
 {
-	uint64_t offset;
-	uint32_t id = ml_modules_find(&ml_process.modules, (uintptr_t)address, &offset);
+	const struct ml_module *module = ml_modules_at(&ml_process.modules, (uintptr_t)address);
 
-	return id && ml_modules_get(&ml_process.modules, id)->base == getauxval(AT_BASE);
+	return module && module->base == getauxval(AT_BASE);
 }
 
 /* The loader allocates the thread-local variables of a CPython that came late when we first read them in a thread. */

@@ -204,16 +204,18 @@ static bool same_place(const struct ml_module *a, const struct ml_module *b)
 static const struct ml_module *known(const struct ml_modules *m, const struct ml_module *d,
 				     const struct ml_module **twin)
 {
-	uint64_t offset;
-	uint32_t id = ml_modules_find(m, d->start, &offset), count = ml_modules_count(m);
+	const struct ml_module *module = ml_modules_at(m, d->start);
+	const uint32_t count = ml_modules_count(m);
+	uint32_t id;
 
 	*twin = NULL;
-	if (id && same_place(ml_modules_get(m, id), d) && same_file(ml_modules_get(m, id), d))
-		return ml_modules_get(m, id);
+	if (module && same_place(module, d) && same_file(module, d))
+		return module;
 	for (id = 1; id <= count; id++) {
-		const struct ml_module *module = ml_modules_get(m, id);
-		bool here = same_place(module, d);
+		bool here;
 
+		module = ml_modules_get(m, id);
+		here = same_place(module, d);
 		if ((*twin && !here) || !same_file(module, d))
 			continue;
 		if (here)
@@ -407,6 +409,14 @@ uint32_t ml_modules_find(const struct ml_modules *m, uintptr_t address, uint64_t
 	} while (ml_modules_epoch(m) != epoch);
 	*offset = address - found.base;
 	return found.id;
+}
+
+const struct ml_module *ml_modules_at(const struct ml_modules *m, uintptr_t address)
+{
+	uint64_t offset;
+	uint32_t id = ml_modules_find(m, address, &offset);
+
+	return id ? ml_modules_get(m, id) : NULL;
 }
 
 uint32_t ml_modules_count(const struct ml_modules *m)

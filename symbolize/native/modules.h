@@ -68,6 +68,9 @@ unsigned ml_modules_refresh(struct ml_modules *m, void (*added)(void *context, c
  */
 uint32_t ml_modules_find(const struct ml_modules *m, uintptr_t address, uint64_t *offset);
 
+/* The same module itself, or NULL. */
+const struct ml_module *ml_modules_at(const struct ml_modules *m, uintptr_t address);
+
 /* Counts the refreshes that found a change: what was looked up in an earlier epoch may be another module's now. */
 static inline uint32_t ml_modules_epoch(const struct ml_modules *m)
 {

@@ -77,7 +77,7 @@ static uint8_t get_byte(struct reader *r)
 	return (uint8_t)get_bytes(r, 1);
 }
 
-static uint64_t get_uleb(struct reader *r)
+static uint64_t get_leb(struct reader *r, bool is_signed)
 {
 	uint64_t value = 0;
 	uint8_t byte;
@@ -89,24 +89,19 @@ static uint64_t get_uleb(struct reader *r)
 			value |= (uint64_t)(byte & 0x7f) << shift;
 		shift += 7;
 	} while (byte & 0x80);
+	if (is_signed && shift < 64 && byte & 0x40)
+		value |= ~(uint64_t)0 << shift;
 	return value;
+}
+
+static uint64_t get_uleb(struct reader *r)
+{
+	return get_leb(r, false);
 }
 
 static int64_t get_sleb(struct reader *r)
 {
-	uint64_t value = 0;
-	uint8_t byte;
-	unsigned shift = 0;
-
-	do {
-		byte = get_byte(r);
-		if (shift < 64)
-			value |= (uint64_t)(byte & 0x7f) << shift;
-		shift += 7;
-	} while (byte & 0x80);
-	if (shift < 64 && byte & 0x40)
-		value |= ~(uint64_t)0 << shift;
-	return (int64_t)value;
+	return (int64_t)get_leb(r, true);
 }
 
 static void skip(struct reader *r, uint64_t bytes)
@@ -519,13 +514,12 @@ static union rule make_rule(const struct ml_module *module, uintptr_t address)
 /* 0: the address is in no module. */
 static __attribute__((noinline)) union rule ask_rule(const struct ml_modules *modules, uintptr_t pc, uint64_t place)
 {
-	uint64_t offset;
-	uint32_t id = ml_modules_find(modules, pc - 1, &offset);
+	const struct ml_module *module = ml_modules_at(modules, pc - 1);
 	union rule rule = {.word = 0};
 
-	if (!id)
+	if (!module)
 		return rule;
-	rule = make_rule(ml_modules_get(modules, id), pc - 1);
+	rule = make_rule(module, pc - 1);
 	atomic_store_explicit(&rules[pc % RULES].rule, rule.word, memory_order_relaxed);
 	atomic_store_explicit(&rules[pc % RULES].key, place ^ rule.word, memory_order_relaxed);
 	return rule;
@@ -667,11 +661,10 @@ __attribute__((noinline)) struct ml_unwind_frame ml_unwind_here(void)
 
 struct ml_unwind_range ml_unwind_function(const struct ml_modules *modules, uintptr_t address)
 {
-	uint64_t offset;
-	uint32_t id = ml_modules_find(modules, address, &offset);
+	const struct ml_module *module = ml_modules_at(modules, address);
 	struct function f;
 
-	if (!id || !find_function(ml_modules_get(modules, id), address, &f))
+	if (!module || !find_function(module, address, &f))
 		return (struct ml_unwind_range){0, 0};
 	return f.range;
 }

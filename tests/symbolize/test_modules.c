@@ -65,6 +65,7 @@ static uint32_t find(const void *address)
 	uint32_t id = ml_modules_find(&modules, (uintptr_t)address, &offset);
 
 	ck_assert_uint_eq(offset, (uintptr_t)address - (id ? ml_modules_get(&modules, id)->base : 0));
+	ck_assert_ptr_eq(ml_modules_at(&modules, (uintptr_t)address), id ? ml_modules_get(&modules, id) : NULL);
 	return id;
 }
 
