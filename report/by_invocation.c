@@ -120,11 +120,6 @@ void ml_by_invocation_print(FILE *out, const struct ml_reading *r, const struct 
 
 /* JSON. */
 
-static json_t *number(uint64_t n)
-{
-	return json_integer((json_int_t)n);
-}
-
 static json_t *json_mean(uint64_t sum, uint64_t n)
 {
 	return n ? json_real(mean(sum, n)) : json_null();
@@ -143,8 +138,8 @@ static json_t *json_line(const struct ml_invocations_of *item, const struct ml_i
 	json_object_set_new(o, "line", line->line ? json_integer(line->line->line) : json_null());
 	json_object_set_new(o, "function", ml_json_text(line->line ? line->function->name : NULL));
 	json_object_set_new(o, "source", source);
-	json_object_set_new(o, "retained_bytes", number(line->bytes));
-	json_object_set_new(o, "retained_blocks", number(line->blocks));
+	json_object_set_new(o, "retained_bytes", ml_json_number(line->bytes));
+	json_object_set_new(o, "retained_blocks", ml_json_number(line->blocks));
 	json_object_set_new(o, "retained_bytes_mean", json_mean(line->bytes, item->ended));
 	return o;
 }
@@ -157,20 +152,20 @@ static json_t *json_item(const struct ml_invocations_of *item)
 	json_object_set_new(o, "file", ml_json_text(item->file));
 	json_object_set_new(o, "name", ml_json_text(item->name));
 	json_object_set_new(o, "first_line", json_integer(item->first_line));
-	json_object_set_new(o, "invocations", number(item->ended));
-	json_object_set_new(o, "unfinished", number(item->unfinished));
-	json_object_set_new(o, "unfinished_live_bytes", number(item->unfinished_live_bytes));
-	json_object_set_new(o, "retained_bytes", number(item->retained_bytes));
-	json_object_set_new(o, "retained_blocks", number(item->retained_blocks));
+	json_object_set_new(o, "invocations", ml_json_number(item->ended));
+	json_object_set_new(o, "unfinished", ml_json_number(item->unfinished));
+	json_object_set_new(o, "unfinished_live_bytes", ml_json_number(item->unfinished_live_bytes));
+	json_object_set_new(o, "retained_bytes", ml_json_number(item->retained_bytes));
+	json_object_set_new(o, "retained_blocks", ml_json_number(item->retained_blocks));
 	json_object_set_new(o, "retained_bytes_mean", json_mean(item->retained_bytes, item->ended));
-	json_object_set_new(last, "invocations", number(item->last));
-	json_object_set_new(last, "retained_bytes", number(item->last_retained_bytes));
+	json_object_set_new(last, "invocations", ml_json_number(item->last));
+	json_object_set_new(last, "retained_bytes", ml_json_number(item->last_retained_bytes));
 	json_object_set_new(last, "retained_bytes_mean", json_mean(item->last_retained_bytes, item->last));
 	json_object_set_new(o, "last", last);
-	json_object_set_new(o, "allocated_bytes", number(item->allocated_bytes));
+	json_object_set_new(o, "allocated_bytes", ml_json_number(item->allocated_bytes));
 	json_object_set_new(o, "allocated_bytes_mean", json_mean(item->allocated_bytes, item->ended));
 	json_object_set_new(o, "peak_bytes_mean", json_mean(item->peak_bytes, item->ended));
-	json_object_set_new(o, "peak_bytes_max", number(item->peak_bytes_max));
+	json_object_set_new(o, "peak_bytes_max", ml_json_number(item->peak_bytes_max));
 	json_object_set_new(o, "seconds_mean",
 			    item->ended ? json_real(mean(item->ns, item->ended) / 1e9) : json_null());
 	json_object_set_new(o, "seconds_max", json_real((double)item->ns_max / 1e9));

@@ -10,6 +10,10 @@
 #include "report/options.h"
 #include "report/reading.h"
 
+/* What the help of most of them says of their arguments. */
+#define ML_COMMAND_TRACES                                                                                              \
+	"TRACE is a file, a directory (its newest run), a pid, or nothing: the newest run in MEMLINE_DIR."
+
 int ml_command_report(int argc, char **argv);
 int ml_command_leaks(int argc, char **argv);
 int ml_command_peak(int argc, char **argv);

@@ -245,9 +245,9 @@ static json_t *json_pair(uint64_t a, uint64_t b)
 {
 	json_t *o = json_object();
 
-	json_object_set_new(o, "a", json_integer((json_int_t)a));
-	json_object_set_new(o, "b", json_integer((json_int_t)b));
-	json_object_set_new(o, "difference", json_integer((json_int_t)(b - a)));
+	json_object_set_new(o, "a", ml_json_number(a));
+	json_object_set_new(o, "b", ml_json_number(b));
+	json_object_set_new(o, "difference", ml_json_number(b - a));
 	return o;
 }
 

@@ -100,9 +100,7 @@ static const struct argp argp = {
 	.parser = parse,
 	.args_doc = "[TRACE...]",
 	.doc = "Traces for other programs: whole stacks, from the root to the leaf, with what they hold, or the lines "
-	       "of "
-	       "report.\vTRACE is a file, a directory (its newest run), a pid, or nothing: the newest run in "
-	       "MEMLINE_DIR.",
+	       "of report.\v" ML_COMMAND_TRACES,
 	.children = children,
 };
 

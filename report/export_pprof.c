@@ -156,11 +156,8 @@ static void write_mapping(struct state *s, const struct ml_object *object, uint6
 {
 	Memline__Mapping mapping = MEMLINE__MAPPING__INIT, *list = &mapping;
 	Memline__Profile part = MEMLINE__PROFILE__INIT;
-	char *build_id = ml_memory_get((size_t)object->build_id_bytes * 2 + 1, 1);
-	uint32_t i;
+	char *build_id = ml_memory_hex(object->build_id, object->build_id_bytes);
 
-	for (i = 0; i < object->build_id_bytes; i++)
-		snprintf(build_id + (size_t)i * 2, 3, "%02x", object->build_id[i]);
 	mapping.id = id;
 	mapping.memory_limit = object->end;
 	mapping.filename = string_of(s, object->path);

@@ -841,8 +841,7 @@ struct snapshot {
 
 static struct ml_event *add_to_snapshot(struct snapshot *s, enum ml_record record, uint64_t address, uint64_t bytes)
 {
-	if (!(s->n & (s->n - 1)))
-		s->moments = ml_memory_resize(s->moments, s->n ? s->n * 2 : 1, sizeof *s->moments);
+	s->moments = ml_memory_grow(s->moments, s->n, sizeof *s->moments);
 	s->moments[s->n] = (struct ml_moment){.event = {.record = record, .address = address, .bytes = bytes}};
 	return &s->moments[s->n++].event;
 }

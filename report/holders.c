@@ -39,7 +39,6 @@ static void take_live(void *context, const struct ml_live *live)
 	struct ml_hold *hold = &a->holds->items[a->stacks[live->node]];
 	const struct ml_held held = {live->bytes, 1, live->born_ms, live->born_ms};
 	uint32_t startup_ms = hold->anchor < ML_OWNER_OUT_OF_SCOPE ? a->before_ms : a->outside_ms;
-
 	bool startup = hold->import || live->born_ms < startup_ms || live->node >= a->inherited;
 
 	add_held(&hold->held[startup ? ML_HOLD_STARTUP : ML_HOLD_RUN], &held);

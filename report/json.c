@@ -5,7 +5,7 @@
 
 #include "report/memory.h"
 
-static json_t *number(uint64_t n)
+json_t *ml_json_number(uint64_t n)
 {
 	return json_integer((json_int_t)n);
 }
@@ -88,20 +88,20 @@ json_t *ml_json_process(const struct ml_reading *r)
 	size_t i;
 
 	ml_process_time(r->process.started_ns, started);
-	json_object_set_new(o, "pid", r->traces_n > 1 ? json_null() : number(r->process.name.pid));
+	json_object_set_new(o, "pid", r->traces_n > 1 ? json_null() : ml_json_number(r->process.name.pid));
 	if (r->traces_n > 1) {
 		merged = json_array();
 		for (i = 0; i < r->pids_n; i++)
-			json_array_append_new(merged, number(r->pids[i]));
+			json_array_append_new(merged, ml_json_number(r->pids[i]));
 		json_object_set_new(o, "merged", merged);
 	}
-	json_object_set_new(o, "ppid", number(r->process.ppid));
+	json_object_set_new(o, "ppid", ml_json_number(r->process.ppid));
 	json_object_set_new(o, "command", ml_json_command(r->trace));
 	json_object_set_new(o, "python", ml_json_text(r->process.python));
 	json_object_set_new(o, "started", json_string(started));
 	json_object_set_new(o, "seconds", json_real(ml_reading_seconds(r)));
 	json_object_set_new(o, "end", json_string(ml_process_end_text(r->process.end)));
-	json_object_set_new(o, "sample_bytes", number(r->sample_bytes));
+	json_object_set_new(o, "sample_bytes", ml_json_number(r->sample_bytes));
 	json_object_set_new(o, "warnings", warnings(&r->warnings));
 	return o;
 }
@@ -111,23 +111,23 @@ json_t *ml_json_totals(const struct ml_reading *r)
 	const struct ml_totals *t = &r->totals;
 	json_t *o = json_object(), *mappings = json_object();
 
-	json_object_set_new(o, "allocated_bytes", number(t->allocated_bytes));
-	json_object_set_new(o, "allocations", number(t->allocations));
-	json_object_set_new(o, "freed_bytes", number(t->freed_bytes));
-	json_object_set_new(o, "frees", number(t->frees));
-	json_object_set_new(o, "live_bytes", number(t->live_bytes));
-	json_object_set_new(o, "live_blocks", number(t->live_blocks));
-	json_object_set_new(o, "peak_bytes", number(t->peak_bytes));
+	json_object_set_new(o, "allocated_bytes", ml_json_number(t->allocated_bytes));
+	json_object_set_new(o, "allocations", ml_json_number(t->allocations));
+	json_object_set_new(o, "freed_bytes", ml_json_number(t->freed_bytes));
+	json_object_set_new(o, "frees", ml_json_number(t->frees));
+	json_object_set_new(o, "live_bytes", ml_json_number(t->live_bytes));
+	json_object_set_new(o, "live_blocks", ml_json_number(t->live_blocks));
+	json_object_set_new(o, "peak_bytes", ml_json_number(t->peak_bytes));
 	json_object_set_new(o, "peak_seconds", r->traces_n > 1 ? json_null() : json_real((double)t->peak_ns / 1e9));
-	json_object_set_new(o, "start_live_bytes", number(t->start_live_bytes));
-	json_object_set_new(o, "unknown_frees", number(t->unknown_frees));
-	json_object_set_new(o, "missed_frees", number(t->missed_frees));
-	json_object_set_new(o, "dropped_events", number(r->dropped_events));
-	json_object_set_new(o, "baseline_rss_bytes", number(r->baseline_rss));
-	json_object_set_new(o, "allocator_bytes", number(t->allocator_bytes));
-	json_object_set_new(mappings, "anonymous_bytes", number(t->anonymous_bytes));
-	json_object_set_new(mappings, "file_bytes", number(t->file_bytes));
-	json_object_set_new(mappings, "reserved_bytes", number(t->reserved_bytes));
+	json_object_set_new(o, "start_live_bytes", ml_json_number(t->start_live_bytes));
+	json_object_set_new(o, "unknown_frees", ml_json_number(t->unknown_frees));
+	json_object_set_new(o, "missed_frees", ml_json_number(t->missed_frees));
+	json_object_set_new(o, "dropped_events", ml_json_number(r->dropped_events));
+	json_object_set_new(o, "baseline_rss_bytes", ml_json_number(r->baseline_rss));
+	json_object_set_new(o, "allocator_bytes", ml_json_number(t->allocator_bytes));
+	json_object_set_new(mappings, "anonymous_bytes", ml_json_number(t->anonymous_bytes));
+	json_object_set_new(mappings, "file_bytes", ml_json_number(t->file_bytes));
+	json_object_set_new(mappings, "reserved_bytes", ml_json_number(t->reserved_bytes));
 	json_object_set_new(o, "mappings", mappings);
 	return o;
 }
@@ -137,14 +137,14 @@ json_t *ml_json_heap(const struct ml_reading *r)
 	const struct ml_heap *h = &r->heap;
 	json_t *o = json_object();
 
-	json_object_set_new(o, "arena_bytes", number(r->totals.allocator_bytes));
-	json_object_set_new(o, "small_blocks", number(h->small.blocks));
-	json_object_set_new(o, "small_bytes", number(h->small.bytes));
-	json_object_set_new(o, "small_taken_bytes", number(h->small.taken_bytes));
-	json_object_set_new(o, "malloc_blocks", number(h->malloc.blocks));
-	json_object_set_new(o, "malloc_bytes", number(h->malloc.bytes));
-	json_object_set_new(o, "malloc_taken_bytes", number(h->malloc.taken_bytes));
-	json_object_set_new(o, "mapped_bytes", number(h->mapped_bytes));
+	json_object_set_new(o, "arena_bytes", ml_json_number(r->totals.allocator_bytes));
+	json_object_set_new(o, "small_blocks", ml_json_number(h->small.blocks));
+	json_object_set_new(o, "small_bytes", ml_json_number(h->small.bytes));
+	json_object_set_new(o, "small_taken_bytes", ml_json_number(h->small.taken_bytes));
+	json_object_set_new(o, "malloc_blocks", ml_json_number(h->malloc.blocks));
+	json_object_set_new(o, "malloc_bytes", ml_json_number(h->malloc.bytes));
+	json_object_set_new(o, "malloc_taken_bytes", ml_json_number(h->malloc.taken_bytes));
+	json_object_set_new(o, "mapped_bytes", ml_json_number(h->mapped_bytes));
 	return o;
 }
 
@@ -158,13 +158,13 @@ static json_t *caller(const struct ml_natives *natives, const struct ml_native *
 	json_object_set_new(o, "path", *object->path ? ml_json_text(object->path) : json_null());
 	json_object_set_new(o, "function", ml_json_text(function));
 	json_object_set_new(o, "file", ml_json_text(item->file));
-	json_object_set_new(o, "line", item->file ? number(item->line) : json_null());
-	json_object_set_new(o, "increment_bytes", number(item->amount.increment_bytes));
-	json_object_set_new(o, "live_bytes", number(item->amount.live_bytes));
-	json_object_set_new(o, "live_blocks", number(item->amount.live_blocks));
-	json_object_set_new(o, "peak_bytes", number(item->amount.peak_bytes));
-	json_object_set_new(o, "allocated_bytes", number(item->amount.allocated_bytes));
-	json_object_set_new(o, "allocations", number(item->amount.allocations));
+	json_object_set_new(o, "line", item->file ? ml_json_number(item->line) : json_null());
+	json_object_set_new(o, "increment_bytes", ml_json_number(item->amount.increment_bytes));
+	json_object_set_new(o, "live_bytes", ml_json_number(item->amount.live_bytes));
+	json_object_set_new(o, "live_blocks", ml_json_number(item->amount.live_blocks));
+	json_object_set_new(o, "peak_bytes", ml_json_number(item->amount.peak_bytes));
+	json_object_set_new(o, "allocated_bytes", ml_json_number(item->amount.allocated_bytes));
+	json_object_set_new(o, "allocations", ml_json_number(item->amount.allocations));
 	free(function);
 	return o;
 }
@@ -185,8 +185,8 @@ static json_t *outside(const struct ml_amount *out, const struct ml_natives *nat
 {
 	json_t *o = json_object();
 
-	json_object_set_new(o, "increment_bytes", number(out->increment_bytes));
-	json_object_set_new(o, "live_bytes", number(out->live_bytes));
+	json_object_set_new(o, "increment_bytes", ml_json_number(out->increment_bytes));
+	json_object_set_new(o, "live_bytes", ml_json_number(out->live_bytes));
 	json_object_set_new(o, "callers", callers(natives, owner));
 	return o;
 }
@@ -198,9 +198,9 @@ static void set_modules(json_t *o, const struct ml_reading *r, const struct ml_l
 	if (!r->no_native)
 		ml_site_modules(&r->sites, l, &m);
 	json_object_set_new(o, "module", m.n ? ml_json_text(m.modules[0].name) : json_null());
-	json_object_set_new(o, "python_live_bytes", r->no_native ? json_null() : number(m.python.live_bytes));
+	json_object_set_new(o, "python_live_bytes", r->no_native ? json_null() : ml_json_number(m.python.live_bytes));
 	json_object_set_new(o, "native_live_bytes",
-			    r->no_native ? json_null() : number(l->live_bytes - m.python.live_bytes));
+			    r->no_native ? json_null() : ml_json_number(l->live_bytes - m.python.live_bytes));
 	json_object_set_new(o, "callers", callers(&r->sites.natives, l->number));
 	free(m.modules);
 }
@@ -213,18 +213,18 @@ static json_t *line(const struct ml_reading *r, const struct ml_line *l, const s
 
 	json_object_set_new(o, "line", json_integer(l->line));
 	json_object_set_new(o, "source", text ? ml_json_bytes(text, bytes) : json_null());
-	json_object_set_new(o, "occurrences", l->counted ? number(l->occurrences) : json_null());
+	json_object_set_new(o, "occurrences", l->counted ? ml_json_number(l->occurrences) : json_null());
 	if (l->at_least)
 		json_object_set_new(o, "occurrences_at_least", json_true());
-	json_object_set_new(o, "mem_bytes", number(l->mem_bytes));
+	json_object_set_new(o, "mem_bytes", ml_json_number(l->mem_bytes));
 	json_object_set_new(o, "increment_bytes", json_integer(l->increment_bytes));
 	json_object_set_new(o, "own_increment_bytes", json_integer(l->own_increment_bytes));
-	json_object_set_new(o, "live_bytes", number(l->live_bytes));
-	json_object_set_new(o, "live_blocks", number(l->live_blocks));
-	json_object_set_new(o, "allocated_bytes", number(l->allocated_bytes));
-	json_object_set_new(o, "allocations", number(l->allocations));
-	json_object_set_new(o, "peak_bytes", number(l->peak_bytes));
-	json_object_set_new(o, "inclusive_live_bytes", number(l->inclusive_live_bytes));
+	json_object_set_new(o, "live_bytes", ml_json_number(l->live_bytes));
+	json_object_set_new(o, "live_blocks", ml_json_number(l->live_blocks));
+	json_object_set_new(o, "allocated_bytes", ml_json_number(l->allocated_bytes));
+	json_object_set_new(o, "allocations", ml_json_number(l->allocations));
+	json_object_set_new(o, "peak_bytes", ml_json_number(l->peak_bytes));
+	json_object_set_new(o, "inclusive_live_bytes", ml_json_number(l->inclusive_live_bytes));
 	set_modules(o, r, l);
 	return o;
 }

@@ -15,6 +15,9 @@ char *ml_json_utf8(const char *text, size_t bytes, size_t *clean_bytes);
 json_t *ml_json_text(const char *text);
 json_t *ml_json_bytes(const char *text, size_t bytes);
 
+/* A JSON integer, of a signed number too. */
+json_t *ml_json_number(uint64_t n);
+
 /* An array of argv. */
 json_t *ml_json_command(const struct ml_trace *t);
 

@@ -183,8 +183,8 @@ static json_t *json_growing(const struct ml_reading *r, const struct ml_growing 
 	bool invocation = r->timeline.by_invocation;
 	size_t i;
 
-	json_object_set_new(o, "live_bytes", json_integer((json_int_t)g->holder->held.bytes));
-	json_object_set_new(o, "live_blocks", json_integer((json_int_t)g->holder->held.blocks));
+	json_object_set_new(o, "live_bytes", ml_json_number(g->holder->held.bytes));
+	json_object_set_new(o, "live_blocks", ml_json_number(g->holder->held.blocks));
 	json_object_set_new(o, "verdict",
 			    json_string(g->small                             ? "small"
 					: g->trend.verdict == ML_TREND_GROWS ? "grows"
@@ -199,7 +199,7 @@ static json_t *json_growing(const struct ml_reading *r, const struct ml_growing 
 	json_object_set_new(o, "p", json_real(g->trend.p));
 	json_object_set_new(o, "level_seconds", json_real((double)g->level_ns / 1e9));
 	for (i = 0; i < r->timeline.n; i++)
-		json_array_append_new(bytes, json_integer((json_int_t)g->bytes[i]));
+		json_array_append_new(bytes, ml_json_number(g->bytes[i]));
 	json_object_set_new(o, "bytes", bytes);
 	return o;
 }
@@ -211,7 +211,7 @@ static json_t *json_growth(const struct output *o, const struct ml_reading *r, c
 
 	for (i = 0; i < r->timeline.n; i++) {
 		json_array_append_new(seconds, json_real((double)r->timeline.points[i].ns / 1e9));
-		json_array_append_new(ended, json_integer((json_int_t)r->timeline.points[i].place));
+		json_array_append_new(ended, ml_json_number(r->timeline.points[i].place));
 	}
 	for (i = 0; i < g->n; i++)
 		if (ml_listing_takes(&o->listing, g->items[i].holder) &&
@@ -221,7 +221,7 @@ static json_t *json_growth(const struct output *o, const struct ml_reading *r, c
 	json_object_set_new(growth, "seconds", seconds);
 	json_object_set_new(growth, "invocations", r->timeline.by_invocation ? json_incref(ended) : json_null());
 	json_decref(ended);
-	json_object_set_new(growth, "lines_tested", json_integer((json_int_t)g->tested));
+	json_object_set_new(growth, "lines_tested", ml_json_number(g->tested));
 	json_object_set_new(growth, "p_at_most", json_real(ML_GROWTH_ALPHA / (g->tested ? (double)g->tested : 1)));
 	json_object_set_new(growth, "lines", lines);
 	return growth;
@@ -235,8 +235,8 @@ static json_t *json_suppressed(const struct ml_suppressions *s)
 	for (i = 0; i < s->n; i++) {
 		o = json_object();
 		json_object_set_new(o, "pattern", ml_json_text(s->items[i].pattern));
-		json_object_set_new(o, "live_bytes", json_integer((json_int_t)s->items[i].held.bytes));
-		json_object_set_new(o, "live_blocks", json_integer((json_int_t)s->items[i].held.blocks));
+		json_object_set_new(o, "live_bytes", ml_json_number(s->items[i].held.bytes));
+		json_object_set_new(o, "live_blocks", ml_json_number(s->items[i].held.blocks));
 		json_array_append_new(array, o);
 	}
 	return array;
@@ -353,7 +353,7 @@ static const struct argp argp = {
 	.parser = parse,
 	.args_doc = "[TRACE...]",
 	.doc = "What was allocated and is live at the end, by the lines or stacks that allocated it, the largest first."
-	       "\vTRACE is a file, a directory (its newest run), a pid, or nothing: the newest run in MEMLINE_DIR.",
+	       "\v" ML_COMMAND_TRACES,
 	.children = children,
 };
 

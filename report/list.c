@@ -59,16 +59,16 @@ static json_t *json_entry(const struct entry *e)
 
 	ml_process_time(e->process.started_ns, started);
 	json_object_set_new(o, "file", ml_json_text(e->trace->path));
-	json_object_set_new(o, "bytes", json_integer((json_int_t)e->trace->file_bytes));
-	json_object_set_new(o, "pid", json_integer((json_int_t)e->process.name.pid));
-	json_object_set_new(o, "ppid", json_integer((json_int_t)e->process.ppid));
-	json_object_set_new(o, "run_pid", json_integer((json_int_t)e->process.run_pid));
+	json_object_set_new(o, "bytes", ml_json_number(e->trace->file_bytes));
+	json_object_set_new(o, "pid", ml_json_number(e->process.name.pid));
+	json_object_set_new(o, "ppid", ml_json_number(e->process.ppid));
+	json_object_set_new(o, "run_pid", ml_json_number(e->process.run_pid));
 	json_object_set_new(o, "command", ml_json_command(e->trace));
 	json_object_set_new(o, "python", ml_json_text(e->process.python));
 	json_object_set_new(o, "started", json_string(started));
 	json_object_set_new(o, "seconds", json_real(e->seconds));
 	json_object_set_new(o, "end", json_string(ml_process_end_text(e->process.end)));
-	json_object_set_new(o, "events", json_integer((json_int_t)e->events));
+	json_object_set_new(o, "events", ml_json_number(e->events));
 	return o;
 }
 

@@ -273,13 +273,12 @@ static json_t *json_site(const struct ml_listing *l, const struct ml_reading *r,
 	json_t *o = ml_listing_json_place(r, holder), *inclusive = json_null();
 	const struct ml_line *line = l->by == ML_HOLDERS_LINE ? holder->line : NULL;
 
-	json_object_set_new(o, "live_bytes", json_integer((json_int_t)holder->held.bytes));
-	json_object_set_new(o, "live_blocks", json_integer((json_int_t)holder->held.blocks));
+	json_object_set_new(o, "live_bytes", ml_json_number(holder->held.bytes));
+	json_object_set_new(o, "live_blocks", ml_json_number(holder->held.blocks));
 	if (l->inclusive) {
 		if (line)
-			inclusive = json_integer((json_int_t)(l->options.hold == ML_HOLD_PEAK
-								      ? line->inclusive_peak_bytes
-								      : line->inclusive_live_bytes));
+			inclusive = ml_json_number(l->options.hold == ML_HOLD_PEAK ? line->inclusive_peak_bytes
+										   : line->inclusive_live_bytes);
 		json_object_set_new(o, "inclusive_bytes", inclusive);
 		return o;
 	}

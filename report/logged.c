@@ -19,13 +19,6 @@ struct row {
 	const struct ml_line *line;
 };
 
-static uint64_t magnitude(const struct row *row)
-{
-	const int64_t n = row->line->increment_bytes;
-
-	return n < 0 ? -(uint64_t)n : (uint64_t)n;
-}
-
 /* Rows lie in memory as their functions and lines do. */
 static int by_place(const void *left, const void *right)
 {
@@ -38,9 +31,10 @@ static int by_place(const void *left, const void *right)
 
 static int by_size(const void *left, const void *right)
 {
-	const uint64_t a = magnitude(left), b = magnitude(right);
+	const struct row *a = left, *b = right;
+	const uint64_t a_size = ml_magnitude(a->line->increment_bytes), b_size = ml_magnitude(b->line->increment_bytes);
 
-	return a != b ? (a > b ? -1 : 1) : by_place(left, right);
+	return a_size != b_size ? (a_size > b_size ? -1 : 1) : by_place(left, right);
 }
 
 /* The rows to be shown, in their order. */

@@ -97,6 +97,15 @@ char *ml_memory_text(const void *bytes, size_t length)
 	return text;
 }
 
+char *ml_memory_hex(const uint8_t *bytes, size_t length)
+{
+	char *text = ml_memory_get(length * 2 + 1, 1);
+
+	for (size_t i = 0; i < length; i++)
+		snprintf(text + i * 2, 3, "%02x", bytes[i]);
+	return text;
+}
+
 char *ml_memory_print(const char *format, ...)
 {
 	va_list list;

@@ -6,6 +6,7 @@
 #define ML_REPORT_MEMORY_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 /* Zeroed room for count items of the given size. Never NULL, also for none. */
@@ -27,6 +28,9 @@ void *ml_memory_grow(void *items, size_t n, size_t size);
 
 /* A copy of the bytes with a NUL behind them. */
 char *ml_memory_text(const void *bytes, size_t length);
+
+/* The bytes as lowercase hexadecimal digits. */
+char *ml_memory_hex(const uint8_t *bytes, size_t length);
 
 /* As asprintf. */
 char *ml_memory_print(const char *format, ...) __attribute__((format(printf, 1, 2)));

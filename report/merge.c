@@ -196,19 +196,19 @@ static uint64_t last_turn(struct ml_trace *t, const struct snapshots *rings)
 	return last;
 }
 
-/* Streams begin with their ring. */
-static int by_stream_ring(const void *a, const void *b)
+/* Streams and positions begin with their ring. */
+static int by_ring(const void *a, const void *b)
 {
 	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
 
 	return x < y ? -1 : x > y;
 }
 
-_Static_assert(offsetof(struct stream, ring) == 0, "by_stream_ring");
+_Static_assert(offsetof(struct stream, ring) == 0 && offsetof(struct ml_merge_position, ring) == 0, "by_ring");
 
 static struct stream *find_left(const struct ml_merge *m, uint32_t ring, size_t n)
 {
-	return n ? bsearch(&ring, m->left, n, sizeof *m->left, by_stream_ring) : NULL;
+	return n ? bsearch(&ring, m->left, n, sizeof *m->left, by_ring) : NULL;
 }
 
 /* The place from which the stream is to go on. A piece that could not be read is tried again. */
@@ -238,7 +238,7 @@ static void leave_off(struct ml_merge *m, struct ml_merge *old)
 		leave_stream(place ? place : &m->left[m->left_n++], &old->streams[i]);
 	}
 	if (m->left_n)
-		qsort(m->left, m->left_n, sizeof *m->left, by_stream_ring);
+		qsort(m->left, m->left_n, sizeof *m->left, by_ring);
 	m->now = old->now;
 	m->turn = old->turn;
 	m->holder = old->holder;
@@ -482,20 +482,12 @@ static void set_end(struct stream *s)
 	s->cursor.end = s->start + bytes;
 }
 
-static int by_ring(const void *a, const void *b)
-{
-	const struct ml_merge_position *x = a, *y = b;
-
-	return x->ring < y->ring ? -1 : x->ring > y->ring;
-}
-
 /* Lets each stream end where it is to, and those go on that stopped earlier. */
 static void set_stops(struct ml_merge *m)
 {
 	for (size_t i = 0; m->ends && i < m->streams_n; i++) {
 		struct stream *s = &m->streams[i];
-		const struct ml_merge_position key = {.ring = s->ring};
-		const struct ml_merge_position *end = bsearch(&key, m->ends, m->ends_n, sizeof key, by_ring);
+		const struct ml_merge_position *end = bsearch(&s->ring, m->ends, m->ends_n, sizeof *end, by_ring);
 		s->stop_sequence = end ? end->sequence : 0;
 		s->stop_bytes = end ? end->bytes : 0;
 		if (s->start)
@@ -764,7 +756,7 @@ size_t ml_merge_next(struct ml_trace *t, const struct ml_moment **moments)
 uint32_t ml_merge_ring(const struct ml_merge *m, uint32_t id)
 {
 	const struct stream *s =
-		m->streams_n ? bsearch(&id, m->streams, m->streams_n, sizeof *m->streams, by_stream_ring) : NULL;
+		m->streams_n ? bsearch(&id, m->streams, m->streams_n, sizeof *m->streams, by_ring) : NULL;
 
 	if (!s)
 		s = find_left(m, id, m->left_n);

@@ -224,11 +224,8 @@ char *ml_pack_text(struct ml_pack *p, const struct ml_packed *item)
 
 char *ml_pack_object_name(const char *path, const uint8_t *build_id, uint32_t build_id_bytes)
 {
-	char *name = ml_memory_get(strlen(path) + 2 + (size_t)build_id_bytes * 2, 1), *to;
-	uint32_t i;
+	char *hex = ml_memory_hex(build_id, build_id_bytes), *name = ml_memory_print("%s\n%s", path, hex);
 
-	to = name + sprintf(name, "%s\n", path);
-	for (i = 0; i < build_id_bytes; i++)
-		to += sprintf(to, "%02x", build_id[i]);
+	free(hex);
 	return name;
 }

@@ -390,11 +390,8 @@ static const struct argp argp = {
 	.parser = parse,
 	.args_doc = "-o FILE [TRACE...]",
 	.doc = "Puts traces into one file, with the sources of the lines in scope and the names of native functions, "
-	       "so "
-	       "that it can be read on a machine that has neither. Every command takes it for a TRACE.\vTRACE is a "
-	       "file, a directory (its newest run), a pid, or nothing: the newest run in MEMLINE_DIR. Of a process "
-	       "that "
-	       "runs the pack has what it has done so far.",
+	       "so that it can be read on a machine that has neither. Every command takes it for a TRACE."
+	       "\v" ML_COMMAND_TRACES " Of a process that runs the pack has what it has done so far.",
 	.children = children,
 };
 

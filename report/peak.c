@@ -81,9 +81,8 @@ static const struct argp argp = {
 	.options = options,
 	.parser = parse,
 	.args_doc = "[TRACE...]",
-	.doc = "Who held the memory at the high-water mark: lines, or whole stacks, the largest first.\vTRACE is a "
-	       "file, "
-	       "a directory (its newest run), a pid, or nothing: the newest run in MEMLINE_DIR.",
+	.doc = "Who held the memory at the high-water mark: lines, or whole stacks, the largest first."
+	       "\v" ML_COMMAND_TRACES,
 	.children = children,
 };
 

@@ -103,8 +103,7 @@ static const struct argp argp = {
 	.parser = parse,
 	.args_doc = "[TRACE...]",
 	.doc = "Where memory grew and shrank: a table of the lines of each function in scope, the largest increment "
-	       "first.\vTRACE is a file, a directory (its newest run), a pid, or nothing: the newest run in "
-	       "MEMLINE_DIR.",
+	       "first.\v" ML_COMMAND_TRACES,
 	.children = children,
 };
 

@@ -172,11 +172,11 @@ static json_t *json_site(const struct site *s)
 	json_object_set_new(o, "file", ml_json_text(s->function->file));
 	json_object_set_new(o, "line", json_integer(s->line->line));
 	json_object_set_new(o, "function", ml_json_text(s->function->name));
-	json_object_set_new(o, "live_bytes", json_integer((json_int_t)s->line->live_bytes));
-	json_object_set_new(o, "live_blocks", json_integer((json_int_t)s->line->live_blocks));
-	json_object_set_new(o, "peak_bytes", json_integer((json_int_t)s->line->peak_bytes));
-	json_object_set_new(o, "allocated_bytes", json_integer((json_int_t)s->line->allocated_bytes));
-	json_object_set_new(o, "allocations", json_integer((json_int_t)s->line->allocations));
+	json_object_set_new(o, "live_bytes", ml_json_number(s->line->live_bytes));
+	json_object_set_new(o, "live_blocks", ml_json_number(s->line->live_blocks));
+	json_object_set_new(o, "peak_bytes", ml_json_number(s->line->peak_bytes));
+	json_object_set_new(o, "allocated_bytes", ml_json_number(s->line->allocated_bytes));
+	json_object_set_new(o, "allocations", ml_json_number(s->line->allocations));
 	return o;
 }
 
@@ -193,11 +193,11 @@ static json_t *json_modules(const struct ml_reading *r)
 	for (i = 0; i < n; i++) {
 		o = json_object();
 		json_object_set_new(o, "module", ml_json_text(modules[i].name));
-		json_object_set_new(o, "live_bytes", json_integer((json_int_t)modules[i].amount.live_bytes));
-		json_object_set_new(o, "live_blocks", json_integer((json_int_t)modules[i].amount.live_blocks));
-		json_object_set_new(o, "peak_bytes", json_integer((json_int_t)modules[i].amount.peak_bytes));
-		json_object_set_new(o, "allocated_bytes", json_integer((json_int_t)modules[i].amount.allocated_bytes));
-		json_object_set_new(o, "allocations", json_integer((json_int_t)modules[i].amount.allocations));
+		json_object_set_new(o, "live_bytes", ml_json_number(modules[i].amount.live_bytes));
+		json_object_set_new(o, "live_blocks", ml_json_number(modules[i].amount.live_blocks));
+		json_object_set_new(o, "peak_bytes", ml_json_number(modules[i].amount.peak_bytes));
+		json_object_set_new(o, "allocated_bytes", ml_json_number(modules[i].amount.allocated_bytes));
+		json_object_set_new(o, "allocations", ml_json_number(modules[i].amount.allocations));
 		json_array_append_new(array, o);
 	}
 	free(modules);
@@ -211,8 +211,8 @@ static json_t *json_timeline(const struct ml_timeline *t)
 
 	for (i = 0; i < t->n; i++) {
 		json_array_append_new(seconds, json_real((double)t->points[i].ns / 1e9));
-		json_array_append_new(live, json_integer((json_int_t)t->points[i].live_bytes));
-		json_array_append_new(rss, json_integer((json_int_t)t->points[i].rss_bytes));
+		json_array_append_new(live, ml_json_number(t->points[i].live_bytes));
+		json_array_append_new(rss, ml_json_number(t->points[i].rss_bytes));
 	}
 	json_object_set_new(o, "seconds", seconds);
 	json_object_set_new(o, "live_bytes", live);
@@ -226,9 +226,9 @@ static json_t *json_reading(const struct ml_reading *r, const struct ml_options 
 	struct site *sites;
 	size_t n, i;
 
-	json_object_set_new(totals, "events", json_integer((json_int_t)r->totals.events));
-	json_object_set_new(totals, "rss_bytes", json_integer((json_int_t)r->totals.rss_bytes));
-	json_object_set_new(totals, "rss_max_bytes", json_integer((json_int_t)r->totals.rss_max_bytes));
+	json_object_set_new(totals, "events", ml_json_number(r->totals.events));
+	json_object_set_new(totals, "rss_bytes", ml_json_number(r->totals.rss_bytes));
+	json_object_set_new(totals, "rss_max_bytes", ml_json_number(r->totals.rss_max_bytes));
 	json_object_set_new(entry, "totals", totals);
 	sites = largest_sites(r, o->top ? o->top : SIZE_MAX, o->min_bytes, &n);
 	for (i = 0; i < n; i++)
@@ -379,8 +379,7 @@ static const struct argp argp = {
 	.parser = parse,
 	.args_doc = "[TRACE...]",
 	.doc = "Totals, the process tree, resident against tracked memory, what CPython's allocator itself holds, the "
-	       "largest lines, and what was dropped.\vTRACE is a file, a directory (its newest run), a pid, or "
-	       "nothing: the newest run in MEMLINE_DIR.",
+	       "largest lines, and what was dropped.\v" ML_COMMAND_TRACES,
 	.children = children,
 };
 

@@ -52,6 +52,18 @@ START_TEST(test_no_table)
 END_TEST
 
 /* The command ends, and says why. */
+START_TEST(test_hex)
+{
+	const uint8_t bytes[] = {0x00, 0x0f, 0xa0, 0xff};
+	char *text = ml_memory_hex(bytes, sizeof bytes), *none = ml_memory_hex(bytes, 0);
+
+	ck_assert_str_eq(text, "000fa0ff");
+	ck_assert_str_eq(none, "");
+	free(text);
+	free(none);
+}
+END_TEST
+
 START_TEST(test_out_of_memory)
 {
 	ml_memory_get_table(SIZE_MAX / 2, ITEM);
@@ -68,6 +80,7 @@ int main(void)
 	tcase_add_loop_test(tests, test_table, 0, sizeof sizes / sizeof *sizes);
 	tcase_add_test(tests, test_table_is_given_back);
 	tcase_add_test(tests, test_no_table);
+	tcase_add_test(tests, test_hex);
 	tcase_add_exit_test(tests, test_out_of_memory, 1);
 	suite_add_tcase(suite, tests);
 	srunner_run_all(runner, CK_ENV);
