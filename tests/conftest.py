@@ -1,6 +1,7 @@
 """Gives every test that asks for `python` each interpreter in turn, or, if it is marked `few`, a few of them, or, if it
 is marked `since(3, 12)`, those of that version and later."""
 import os
+import signal
 import tempfile
 
 import interpreters
@@ -12,6 +13,9 @@ CACHE = tempfile.TemporaryDirectory(prefix="memline-cache-")
 
 def pytest_configure(config):
     os.environ["XDG_CACHE_HOME"] = CACHE.name
+    # A job in a shell's background ignores SIGINT, and so would all programs that it starts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "few: runs under an interpreter of each kind, not under all")
     config.addinivalue_line("markers", "since(major, minor): runs under interpreters that are not older")
 
