@@ -43,22 +43,16 @@ static void may_get_state(void)
 /* The hooks of what allocates are there twice: caller is NULL but with MEMLINE_NATIVE=full. */
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 
-static ALWAYS_INLINE void allocated(struct ml_thread *t, const struct slot *s, const void *block, size_t size,
-				    const void *caller)
-{
-	if (block && caller)
-		ml_record_alloc(t, s->domain, block, size, caller);
-	else if (block)
-		ml_record_object_alloc(t, s->domain, block, size);
-}
-
 static ALWAYS_INLINE void *call_malloc(const struct slot *s, size_t size, const void *caller)
 {
 	struct ml_thread *t = ml_enter(NULL);
 	void *block = s->previous.malloc(s->previous.context, size);
 
 	if (t) {
-		allocated(t, s, block, size, caller);
+		if (block && caller)
+			ml_record_alloc(t, s->domain, block, size, caller);
+		else if (block)
+			ml_record_object_alloc(t, s->domain, block, size);
 		ml_leave(t);
 	}
 	return block;
@@ -72,7 +66,8 @@ static ALWAYS_INLINE void *call_calloc(const struct slot *s, size_t count, size_
 	if (s->domain == ML_DOMAIN_RAW)
 		may_get_state();
 	if (t) {
-		allocated(t, s, block, count * size, caller);
+		if (block)
+			ml_record_alloc(t, s->domain, block, count * size, caller);
 		ml_leave(t);
 	}
 	return block;
@@ -95,8 +90,8 @@ static ALWAYS_INLINE void *call_realloc(const struct slot *s, void *old, size_t 
 		t->reallocating = 0;
 		if (old)
 			ml_record_realloc_end(t, block ? ML_OUTCOME_DONE : ML_OUTCOME_FAILED, block, size);
-		else
-			allocated(t, s, block, size, caller);
+		else if (block)
+			ml_record_alloc(t, s->domain, block, size, caller);
 		ml_leave(t);
 	}
 	return block;

@@ -2,10 +2,8 @@
 
 #include "preload/merged.h"
 #include "preload/options.h"
-#include "preload/process.h"
-#include "preload/ring.h"
 
-static __attribute__((noinline, cold)) void drop(void)
+void ml_record_drop(void)
 {
 	bool stopped = atomic_load_explicit(&ml_process.state, memory_order_relaxed) == ML_STOPPED;
 
@@ -15,16 +13,7 @@ static __attribute__((noinline, cold)) void drop(void)
 /* Where the next record of this thread goes; NULL: the event is dropped. Ends with commit() in either case. */
 static inline uint8_t *begin(struct ml_ring *r, bool python)
 {
-	if (__builtin_expect(!--r->countdown || r->at > r->full, 0) ||
-	    (__builtin_expect(!python, 0) && ml_process_may_finalize())) {
-		if (!ml_ring_attend(r, !python)) {
-			drop();
-			return NULL;
-		}
-	}
-	if (__builtin_expect(!ml_ring_has_turn(r), 0))
-		ml_ring_take_turn(r);
-	return r->at;
+	return ml_record_is_ready(r, python) ? r->at : NULL;
 }
 
 static bool is_early(void)
@@ -88,15 +77,19 @@ static __attribute__((noinline)) uint32_t unusual_stack(struct ml_ring *r, uint3
 	return domain == ML_DOMAIN_C ? node : ml_stack_mark(&r->stack, node, ML_MARK_OBJECTS);
 }
 
+static __attribute__((noinline)) uint32_t python_stack(struct ml_stack *s)
+{
+	return ml_stack_python(s);
+}
+
 /* The stack of the event: the Python node, and in *node what it is recorded under. */
 static inline uint32_t stack(struct ml_thread *t, struct ml_ring *r, enum ml_domain domain, const void *caller,
 			     bool allocates, uint32_t *node)
 {
-	uint32_t python = 0;
+	uint32_t python;
 
 	t->busy = ML_IN_RECORD;
-	if (__builtin_expect(atomic_load_explicit(&ml_process.walks, memory_order_relaxed), 1) || ml_process_may_walk())
-		python = ml_stack_python(&r->stack);
+	python = python_stack(&r->stack);
 	if (!caller)
 		*node = python;
 	else if (__builtin_expect(ml_options.native == ML_NATIVE_CALLER, 1))
@@ -128,11 +121,6 @@ void ml_record_alloc(struct ml_thread *t, enum ml_domain domain, const void *blo
 	record_alloc(t, domain, block, bytes, caller);
 }
 
-void ml_record_object_alloc(struct ml_thread *t, enum ml_domain domain, const void *block, uint64_t bytes)
-{
-	record_alloc(t, domain, block, bytes, NULL);
-}
-
 static inline __attribute__((always_inline)) void
 record_free(struct ml_thread *t, enum ml_record code, enum ml_domain domain, const void *block, const void *caller)
 {
@@ -148,11 +136,6 @@ record_free(struct ml_thread *t, enum ml_record code, enum ml_domain domain, con
 void ml_record_free(struct ml_thread *t, enum ml_domain domain, const void *block, const void *caller)
 {
 	record_free(t, ML_RECORD_FREE, domain, block, caller);
-}
-
-void ml_record_object_free(struct ml_thread *t, enum ml_domain domain, const void *block)
-{
-	record_free(t, ML_RECORD_FREE, domain, block, NULL);
 }
 
 #define DEBUG_HEADER_BYTES (2 * sizeof(size_t))

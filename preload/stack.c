@@ -54,19 +54,6 @@ static bool grow(struct ml_stack *s, uint32_t depth, uint32_t kept)
 	return true;
 }
 
-/*
- * What an address of a code object must go with to be that of the same code object: its co_version, which no other one
- * has. Before there was that, the count of code objects that have been freed, where that is known.
- */
-static inline uint32_t code_version(const void *code)
-{
-	const uint32_t version_at = abi()->is.at.code_version;
-
-	if (version_at)
-		return (uint32_t)ml_load_int(code, version_at);
-	return atomic_load_explicit(&ml_tree_epoch, memory_order_relaxed);
-}
-
 /* Reads the frame into the spot at index. What was made of it stays if it has the same code. */
 static inline void read_link(struct ml_stack *s, uint32_t index, const void *frame)
 {
@@ -100,48 +87,24 @@ static inline __attribute__((always_inline)) bool same_position(const struct ml_
 	return ml_frame_instr(abi(), p->frame) == p->instr && ml_frame_code(abi(), p->frame) == s->links[index].code;
 }
 
-/* Whether what is known of the link's code is about the one that is there now. A version of 0: they have run out, or
-   frees of code are not seen. */
-static inline bool knows_code(const struct ml_link *l)
+/* Whether what is known of the link's code can be told to be about the one that is there later. A version of 0: they
+   have run out, or frees of code are not seen. */
+static inline bool is_sure(const struct ml_link *l)
 {
-	uint32_t version;
-
-	if (!l->known)
-		return false;
-	version = code_version(l->code);
-	return l->version == version && (version || !abi()->is.at.code_version);
+	return l->known && (l->version || !abi()->is.at.code_version);
 }
 
-/* Where a node is kept at hand, or would be. */
-static inline struct ml_recent *recent(const struct ml_stack *s, uint32_t parent, uint32_t subject, uint64_t place)
-{
-	return &s->recents[(place >> 1 ^ place >> 8 ^ (parent + subject * 5) * (uint64_t)0x9e3779b1) % ML_RECENTS];
-}
-
-static inline bool is_recent(const struct ml_recent *r, uint32_t parent, uint32_t subject, uint64_t place)
-{
-	return r->place == place && r->parent == parent && r->subject == subject && r->node;
-}
-
-static __attribute__((noinline)) uint32_t ask_python_node(struct ml_recent *r, uint32_t parent, uint32_t subject,
-							  uint64_t place, const struct ml_link *l, uintptr_t instr)
+uint32_t ml_stack_ask(struct ml_recent *r, uint64_t place, const struct ml_link *l, uintptr_t instr)
 {
 	uint64_t offset = (uint64_t)ml_frame_place(abi(), l->code, instr);
 
-	*r = (struct ml_recent){place, parent, subject, ml_tree_node(parent, subject, offset), 0};
+	*r = (struct ml_recent){place, l->key, ml_tree_node((uint32_t)(l->key >> 32), (uint32_t)l->key, offset), 0};
 	return r->node;
 }
 
-/* The node of a frame of Python code under parent. */
-static inline uint32_t python_node(const struct ml_stack *s, uint32_t parent, const struct ml_link *l, uintptr_t instr)
+static uint32_t node_of(const struct ml_stack *s, const struct ml_link *l, uintptr_t instr)
 {
-	uint32_t subject = ML_SUBJECT(ML_NODE_PYTHON, l->known - 1);
-	uint64_t place = abi()->is.instr_unit ? instr : instr - (uintptr_t)l->code;
-	struct ml_recent *r = recent(s, parent, subject, place);
-
-	if (__builtin_expect(is_recent(r, parent, subject, place), 1))
-		return r->node;
-	return ask_python_node(r, parent, subject, place, l, instr);
+	return ml_stack_node(s, l, instr, abi()->is.instr_unit ? instr : instr - (uintptr_t)l->code);
 }
 
 /* The ring will tell that the thread has come into the user's code or left it, in front of the record. */
@@ -225,11 +188,11 @@ static inline bool intern_link(struct ml_stack *s, uint32_t index, uint32_t pare
 	enum ml_frame_kind kind;
 	uint32_t traits = 0;
 
-	if (!knows_code(l)) {
+	if (!is_sure(l) || !ml_stack_has_code(l)) {
 		kind = ml_frame_kind(abi(), p->frame, l->code);
 		if (kind == ML_FRAME_BAD)
 			return false;
-		l->version = kind == ML_FRAME_PYTHON ? code_version(l->code) : 0;
+		l->version = kind == ML_FRAME_PYTHON ? ml_stack_code_version(l->code) : 0;
 		l->known = kind == ML_FRAME_PYTHON ? ml_tree_code_traits(l->code, &traits) + 1 : 0;
 		forget_users(s, index);
 		l->users = traits;
@@ -241,7 +204,8 @@ static inline bool intern_link(struct ml_stack *s, uint32_t index, uint32_t pare
 	}
 	if (__builtin_expect(l->users & ML_CODE_USERS, 0))
 		look_at_users(s, index);
-	l->node = python_node(s, parent, l, p->instr);
+	l->key = ml_node_key(parent, ML_SUBJECT(ML_NODE_PYTHON, l->known - 1));
+	l->node = node_of(s, l, p->instr);
 	return true;
 }
 
@@ -272,10 +236,16 @@ static bool intern(struct ml_stack *s, uint32_t index)
 	return true;
 }
 
+/* No walk finds this frame. */
+static struct ml_spot nowhere = {&nowhere, 0};
+static struct ml_link no_link;
+
 /* There is no stack any more. */
-static __attribute__((noinline)) uint32_t end_stack(struct ml_stack *s)
+static uint32_t end_stack(struct ml_stack *s)
 {
 	s->depth = 0;
+	s->top = &nowhere;
+	s->top_link = &no_link;
 	forget_users(s, 0);
 	return 0;
 }
@@ -301,8 +271,9 @@ static uint32_t innermost_only(const struct ml_stack *s, const void *top)
 	}
 	if (kind != ML_FRAME_PYTHON || !(l.known = ml_tree_code(l.code) + 1))
 		return 0;
-	return python_node(s, ml_tree_node(0, ML_SUBJECT(ML_NODE_MARK, ML_MARK_DEEPER), 0), &l,
-			   ml_frame_instr(abi(), frame));
+	l.key = ml_node_key(ml_tree_node(0, ML_SUBJECT(ML_NODE_MARK, ML_MARK_DEEPER), 0),
+			    ML_SUBJECT(ML_NODE_PYTHON, l.known - 1));
+	return node_of(s, &l, ml_frame_instr(abi(), frame));
 }
 
 /* The node of the whole stack, once all its links are there; those below index have their nodes. */
@@ -398,34 +369,6 @@ static inline __attribute__((always_inline)) uint32_t compare(struct ml_stack *s
 	return !last && ml_load_word(s->spots[0].frame, previous_at) ? NONE : changed;
 }
 
-/* Whether a frame that is known to be live still has the caller below it in the chain, at the same position. */
-static inline __attribute__((always_inline)) bool same_caller(const struct ml_spot *p, uint32_t previous_at,
-							      uint32_t instr_at)
-{
-	const void *caller = p[-1].frame;
-
-	return __builtin_expect((const void *)ml_load_word(p->frame, previous_at) == caller, 1) &&
-	       __builtin_expect(ml_load_word(caller, instr_at) == p[-1].instr, 1);
-}
-
-/* Whether all below the spot, whose frame is live, is as the chain has it. Positions are pointers. */
-static inline __attribute__((always_inline)) bool same_below(const struct ml_stack *s, const struct ml_spot *p)
-{
-	const uint32_t previous_at = abi()->is.at.frame_previous, instr_at = abi()->is.at.frame_instr;
-	const struct ml_spot *root = s->spots;
-
-	for (const struct ml_spot *eighth = root + 8; p >= eighth; p -= 8)
-		if (!(same_caller(p, previous_at, instr_at) && same_caller(p - 1, previous_at, instr_at) &&
-		      same_caller(p - 2, previous_at, instr_at) && same_caller(p - 3, previous_at, instr_at) &&
-		      same_caller(p - 4, previous_at, instr_at) && same_caller(p - 5, previous_at, instr_at) &&
-		      same_caller(p - 6, previous_at, instr_at) && same_caller(p - 7, previous_at, instr_at)))
-			return false;
-	for (; p > root; p--)
-		if (!same_caller(p, previous_at, instr_at))
-			return false;
-	return !ml_load_word(p->frame, previous_at);
-}
-
 /* compare(), for each way in which positions are told. */
 static inline uint32_t compare_from(struct ml_stack *s, uint32_t index)
 {
@@ -433,7 +376,7 @@ static inline uint32_t compare_from(struct ml_stack *s, uint32_t index)
 
 	if (abi()->is.instr_unit)
 		return compare(s, index, last, false);
-	if (last || !same_below(s, &s->spots[index]))
+	if (last || !ml_stack_same_below(s, &s->spots[index]))
 		return compare(s, index, last, true);
 	if (same_position(s, index, true))
 		return index + 1;
@@ -472,35 +415,7 @@ static __attribute__((noinline)) uint32_t follow(struct ml_stack *s, const void 
 	return intern_from(s, changed);
 }
 
-/* The innermost frame has gone on to another instruction. */
-static __attribute__((noinline)) uint32_t go_on(struct ml_stack *s, uint32_t index, uintptr_t instr)
-{
-	struct ml_link *l = &s->links[index];
-
-	s->spots[index].instr = instr;
-	return l->node = python_node(s, index ? s->links[index - 1].node : 0, l, instr);
-}
-
-/* Does what follow() does, without a call, where the frames are those of the event before. */
-static __attribute__((noinline)) uint32_t stay(struct ml_stack *s, const void *top)
-{
-	uint32_t index = s->depth - 1;
-	const struct ml_link *l;
-	uintptr_t instr;
-
-	if (index >= ML_STACK_VERIFIED || s->spots[index].frame != top || abi()->is.instr_unit ||
-	    !same_below(s, &s->spots[index]))
-		return follow(s, top);
-	l = &s->links[index];
-	instr = ml_load_word(top, abi()->is.at.frame_instr);
-	if (instr == s->spots[index].instr)
-		return l->node;
-	if (ml_frame_code(abi(), top) != l->code || !knows_code(l))
-		return follow(s, top);
-	return go_on(s, index, instr);
-}
-
-/* A walker that knows nothing finds no frame at once, which leads to stay_unusual(). */
+/* A walker that knows nothing finds no frame at once, which leads to without_top(). */
 void ml_stack_instead(struct ml_stack *s, uint32_t node)
 {
 	if (node && !s->instead) {
@@ -512,29 +427,41 @@ void ml_stack_instead(struct ml_stack *s, uint32_t node)
 	s->instead = node;
 }
 
-static __attribute__((noinline)) uint32_t stay_unusual(struct ml_stack *s)
+static void set_top(struct ml_stack *s)
+{
+	const uint32_t top = s->depth - 1;
+	const bool quick = top < ML_STACK_VERIFIED && !abi()->is.instr_unit && is_sure(&s->links[top]);
+
+	s->top = quick ? &s->spots[top] : &nowhere;
+	s->top_link = quick ? &s->links[top] : &no_link;
+}
+
+static uint32_t without_top(struct ml_stack *s)
 {
 	const void *top;
 
+	if (!atomic_load_explicit(&ml_process.walks, memory_order_relaxed) && !ml_process_may_walk())
+		return end_stack(s);
 	if (s->instead)
 		return s->instead;
 	top = ml_walk_top_unusual(abi(), &s->walker, (uintptr_t)__builtin_frame_address(0));
-
-	if (!top)
-		return end_stack(s);
-	return __builtin_expect(abi()->careful, 0) ? follow(s, top) : stay(s, top);
+	return top ? follow(s, top) : end_stack(s);
 }
 
-uint32_t ml_stack_python(struct ml_stack *s)
+uint32_t ml_stack_changed(struct ml_stack *s, const void *top)
 {
-	char here;
-	const void *top = ml_walk_top_quick(abi(), &s->walker, (uintptr_t)&here);
+	uint32_t node;
 
-	if (__builtin_expect(top != NULL, 1))
-		return stay(s, top);
-	if (!ml_walk_is_stateless(&s->walker))
-		return stay_unusual(s);
-	return end_stack(s);
+	if (top) {
+		ml_walk_begin(abi(), &s->walker);
+		node = follow(s, top);
+	} else if (ml_walk_is_stateless(&s->walker)) {
+		return end_stack(s);
+	} else {
+		node = without_top(s);
+	}
+	set_top(s);
+	return node;
 }
 
 static void ask_caller_node(struct ml_recent *r, uint32_t parent, uintptr_t address)
@@ -548,7 +475,7 @@ static void ask_caller_node(struct ml_recent *r, uint32_t parent, uintptr_t addr
 		module = 0;
 		offset = address;
 	}
-	*r = (struct ml_recent){address, parent, ML_SUBJECT(ML_NODE_NATIVE, 0),
+	*r = (struct ml_recent){address, ml_node_key(parent, ML_SUBJECT(ML_NODE_NATIVE, 0)),
 				ml_tree_node(parent, ML_SUBJECT(ML_NODE_NATIVE, module), offset), 0};
 }
 
@@ -561,35 +488,39 @@ static __attribute__((noinline)) uint32_t find_caller_node(struct ml_stack *s, s
 	if (s->modules_epoch != epoch)
 		__builtin_memset(s->recents, 0, ML_RECENTS * sizeof *s->recents);
 	s->modules_epoch = epoch;
-	if (!is_recent(r, parent, ML_SUBJECT(ML_NODE_NATIVE, 0), address))
+	if (!ml_stack_is_recent(r, ml_node_key(parent, ML_SUBJECT(ML_NODE_NATIVE, 0)), address))
 		ask_caller_node(r, parent, address);
 	return r->node;
 }
 
 uint32_t ml_stack_caller(struct ml_stack *s, uint32_t parent, const void *caller)
 {
-	const uint32_t subject = ML_SUBJECT(ML_NODE_NATIVE, 0);
+	const uint64_t key = ml_node_key(parent, ML_SUBJECT(ML_NODE_NATIVE, 0));
 	uintptr_t address = (uintptr_t)caller;
-	struct ml_recent *r = recent(s, parent, subject, address);
+	struct ml_recent *r = ml_stack_recent(s, key, address);
 
 	if (__builtin_expect(s->modules_epoch == ml_modules_epoch(&ml_process.modules), 1) &&
-	    __builtin_expect(is_recent(r, parent, subject, address), 1))
+	    __builtin_expect(ml_stack_is_recent(r, key, address), 1))
 		return r->node;
 	return find_caller_node(s, r, parent, address);
 }
 
 uint32_t ml_stack_frame(const struct ml_stack *s, uint32_t index, uint32_t parent)
 {
-	return python_node(s, parent, &s->links[index], s->spots[index].instr);
+	struct ml_link l = s->links[index];
+
+	l.key = ml_node_key(parent, (uint32_t)l.key);
+	return node_of(s, &l, s->spots[index].instr);
 }
 
 uint32_t ml_stack_mark(const struct ml_stack *s, uint32_t parent, enum ml_mark mark)
 {
 	const uint32_t subject = ML_SUBJECT(ML_NODE_MARK, mark);
-	struct ml_recent *r = recent(s, parent, subject, 0);
+	const uint64_t key = ml_node_key(parent, subject);
+	struct ml_recent *r = ml_stack_recent(s, key, 0);
 
-	if (!is_recent(r, parent, subject, 0))
-		*r = (struct ml_recent){0, parent, subject, ml_tree_node(parent, subject, 0), 0};
+	if (!ml_stack_is_recent(r, key, 0))
+		*r = (struct ml_recent){0, key, ml_tree_node(parent, subject, 0), 0};
 	return r->node;
 }
 
@@ -602,6 +533,8 @@ bool ml_stack_prepare(struct ml_stack *s)
 	else if (ml_options.native == ML_NATIVE_FULL && !(s->merged = ml_merged_open()))
 		return false;
 	s->depth = 0;
+	s->top = &nowhere;
+	s->top_link = &no_link;
 	s->blind = 0;
 	s->countdown = ML_STACK_WHOLE;
 	s->walker = (struct ml_walker){.self = 0};

@@ -14,7 +14,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "preload/process.h"
+#include "preload/tree.h"
 #include "symbolize/python/walk.h"
+#include "trace/format.h"
 
 /* Where a frame stands: what is compared at each event. */
 struct ml_spot {
@@ -25,7 +28,8 @@ struct ml_spot {
 /* What was made of it. */
 struct ml_link {
 	const void *code;
-	uint32_t version; /* see code_version() */
+	uint64_t key;     /* of its node: ml_node_key() */
+	uint32_t version; /* see ml_stack_code_version() */
 	uint32_t known;   /* the id of the code with that version, plus 1; 0: not known, or the frame runs no code */
 	uint32_t node;    /* a shim has that of its caller */
 	/* ML_CODE_USERS, which a shim has if its caller has it, and ML_CODE_GENERATOR. Of a way into the user's code,
@@ -36,17 +40,26 @@ struct ml_link {
 /* A node that this thread has asked the tree for, kept at hand: the tree is large, and what is asked for is little. */
 struct ml_recent {
 	uint64_t place; /* Python: instr less the code's address, or as it is. Of a caller the address */
-	uint32_t parent;
-	uint32_t subject; /* of a caller ML_SUBJECT(ML_NODE_NATIVE, 0) */
-	uint32_t node;    /* 0: nothing here */
+	uint64_t key;   /* ml_node_key(), of a caller with module 0; 0: nothing here */
+	uint32_t node;
 	uint32_t unused;
 };
 
 #define ML_RECENTS 512u
 
+/* What a node is but for its place. Not 0. */
+static inline uint64_t ml_node_key(uint32_t parent, uint32_t subject)
+{
+	return (uint64_t)parent << 32 | subject;
+}
+
 struct ml_stack {
 	struct ml_spot *spots; /* root first */
 	struct ml_link *links; /* behind the spots in the same memory */
+	/* The uppermost of each, where the whole chain is compared, positions are pointers and the code is known: then
+	   ml_stack_python() mostly need not call ml_stack_changed(). Else no frame's. */
+	struct ml_spot *top;
+	struct ml_link *top_link;
 	uint32_t depth;
 	uint32_t room;
 	uint32_t countdown; /* walks until the whole chain is compared again */
@@ -75,9 +88,6 @@ struct ml_stack {
 #define ML_STACK_VERIFIED 256u
 #define ML_STACK_WHOLE 64u
 
-/* The calling thread's Python stack as a node; 0: no Python frame, or none that can be trusted. */
-uint32_t ml_stack_python(struct ml_stack *s);
-
 /* parent with the native frame that called the allocator on top. */
 uint32_t ml_stack_caller(struct ml_stack *s, uint32_t parent, const void *caller);
 
@@ -96,5 +106,104 @@ bool ml_stack_prepare(struct ml_stack *s);
 
 /* Forgets everything: there is another tree. */
 void ml_stack_forget(struct ml_stack *s);
+
+/*
+ * What an address of a code object must go with to be that of the same code object: its co_version, which no other one
+ * has. Before there was that, the count of code objects that have been freed, where that is known.
+ */
+static inline uint32_t ml_stack_code_version(const void *code)
+{
+	const uint32_t version_at = ml_process.abi.is.at.code_version;
+
+	if (version_at)
+		return (uint32_t)ml_load_int(code, version_at);
+	return atomic_load_explicit(&ml_tree_epoch, memory_order_relaxed);
+}
+
+static inline bool ml_stack_has_code(const struct ml_link *l)
+{
+	return l->version == ml_stack_code_version(l->code);
+}
+
+/* Where a node is kept at hand, or would be. */
+static inline struct ml_recent *ml_stack_recent(const struct ml_stack *s, uint64_t key, uint64_t place)
+{
+	return &s->recents[(place >> 1 ^ place >> 8 ^ key * 0x9e3779b97f4a7c15u >> 40) % ML_RECENTS];
+}
+
+static inline bool ml_stack_is_recent(const struct ml_recent *r, uint64_t key, uint64_t place)
+{
+	return r->place == place && r->key == key;
+}
+
+/* Asks the tree for the node of a frame, and puts it there. */
+uint32_t ml_stack_ask(struct ml_recent *r, uint64_t place, const struct ml_link *l, uintptr_t instr);
+
+/* The node of the link's frame at this position; place: as struct ml_recent has it. */
+static inline uint32_t ml_stack_node(const struct ml_stack *s, const struct ml_link *l, uintptr_t instr, uint64_t place)
+{
+	struct ml_recent *r = ml_stack_recent(s, l->key, place);
+
+	if (__builtin_expect(ml_stack_is_recent(r, l->key, place), 1))
+		return r->node;
+	return ml_stack_ask(r, place, l, instr);
+}
+
+/* Whether a frame that is known to be live still has the caller below it in the chain, at the same position. */
+static inline __attribute__((always_inline)) bool ml_stack_same_caller(const struct ml_spot *p, uint32_t previous_at,
+								       uint32_t instr_at)
+{
+	const void *caller = p[-1].frame;
+
+	return __builtin_expect((const void *)ml_load_word(p->frame, previous_at) == caller, 1) &&
+	       __builtin_expect(ml_load_word(caller, instr_at) == p[-1].instr, 1);
+}
+
+/* Whether all below the spot, whose frame is live, is as the chain has it. Positions are pointers. */
+static inline __attribute__((always_inline)) bool ml_stack_same_below(const struct ml_stack *s, const struct ml_spot *p)
+{
+	const uint32_t previous_at = ml_process.abi.is.at.frame_previous, instr_at = ml_process.abi.is.at.frame_instr;
+	const struct ml_spot *root = s->spots;
+
+	for (const struct ml_spot *eighth = root + 8; p >= eighth; p -= 8)
+		if (!(ml_stack_same_caller(p, previous_at, instr_at) &&
+		      ml_stack_same_caller(p - 1, previous_at, instr_at) &&
+		      ml_stack_same_caller(p - 2, previous_at, instr_at) &&
+		      ml_stack_same_caller(p - 3, previous_at, instr_at) &&
+		      ml_stack_same_caller(p - 4, previous_at, instr_at) &&
+		      ml_stack_same_caller(p - 5, previous_at, instr_at) &&
+		      ml_stack_same_caller(p - 6, previous_at, instr_at) &&
+		      ml_stack_same_caller(p - 7, previous_at, instr_at)))
+			return false;
+	for (; p > root; p--)
+		if (!ml_stack_same_caller(p, previous_at, instr_at))
+			return false;
+	return !ml_load_word(p->frame, previous_at);
+}
+
+/* What ml_stack_python() gives where the frames may be others than those of the event before. top: of
+   ml_walk_top_quick(). */
+uint32_t ml_stack_changed(struct ml_stack *s, const void *top);
+
+/* The calling thread's Python stack as a node; 0: no Python frame, or none that can be trusted. */
+static inline __attribute__((always_inline)) uint32_t ml_stack_python(struct ml_stack *s)
+{
+	const struct ml_abi *abi = &ml_process.abi;
+	char here;
+	const void *top = ml_walk_top_quick(abi, &s->walker, (uintptr_t)&here);
+	struct ml_spot *p = s->top;
+	struct ml_link *l = s->top_link;
+	uintptr_t instr;
+
+	if (__builtin_expect(p->frame != top || !ml_stack_same_below(s, p), 0))
+		return ml_stack_changed(s, top);
+	instr = ml_load_word(top, abi->is.at.frame_instr);
+	if (instr == p->instr)
+		return l->node;
+	if (__builtin_expect(ml_frame_code(abi, top) != l->code || !ml_stack_has_code(l), 0))
+		return ml_stack_changed(s, top);
+	p->instr = instr;
+	return l->node = ml_stack_node(s, l, instr, instr - (uintptr_t)l->code);
+}
 
 #endif

@@ -101,7 +101,8 @@ static inline const void *ml_walk_thread(const struct ml_abi *abi, const struct 
 	return thread;
 }
 
-/* ml_walk_top() without a call; NULL where anything is unusual. */
+/* ml_walk_top() without a call; NULL where anything is unusual. There has to be an ml_walk_begin() before a frame is
+   asked for its caller. */
 static inline const void *ml_walk_top_quick(const struct ml_abi *abi, const struct ml_walker *w,
 					    uintptr_t stack_pointer)
 {
@@ -112,7 +113,6 @@ static inline const void *ml_walk_top_quick(const struct ml_abi *abi, const stru
 		return NULL;
 	if (__builtin_expect(abi->is.cleared & (uint32_t)ml_load_int(thread, at->thread_status), 0))
 		return NULL;
-	ml_walk_seen = (struct ml_walk_seen){thread, NULL}; /* careful may be set while this walk goes on */
 	if (!abi->is.has_cframe)
 		return (const void *)ml_load_word(thread, at->thread_frame);
 	cframe = (const void *)ml_load_word(thread, at->thread_frame);
@@ -121,7 +121,13 @@ static inline const void *ml_walk_top_quick(const struct ml_abi *abi, const stru
 	return (const void *)ml_load_word(cframe, at->cframe_frame);
 }
 
-/* ml_walk_top() where that gives NULL and the thread may have a state. */
+/* careful may be set while the walk goes on. */
+static inline void ml_walk_begin(const struct ml_abi *abi, const struct ml_walker *w)
+{
+	ml_walk_seen = (struct ml_walk_seen){ml_walk_thread(abi, w), NULL};
+}
+
+/* ml_walk_top() where ml_walk_top_quick() gives NULL and the thread may have a state. */
 const void *ml_walk_top_unusual(const struct ml_abi *abi, struct ml_walker *w, uintptr_t stack_pointer);
 
 /*
@@ -134,6 +140,8 @@ static inline const void *ml_walk_top(const struct ml_abi *abi, struct ml_walker
 {
 	const void *frame = ml_walk_top_quick(abi, w, stack_pointer);
 
+	if (frame)
+		ml_walk_begin(abi, w);
 	return frame || ml_walk_is_stateless(w) ? frame : ml_walk_top_unusual(abi, w, stack_pointer);
 }
 
