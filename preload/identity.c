@@ -3,7 +3,7 @@
 #include <sys/auxv.h>
 
 #include "preload/file.h"
-#include "preload/occurrences.h"
+#include "preload/monitoring.h"
 #include "preload/options.h"
 #include "preload/process.h"
 #include "preload/ring.h"
@@ -348,8 +348,8 @@ static void put_python(void)
 	}
 	if (ml_process.late)
 		put(NULL, "late", "1");
-	if (ml_occurrences_refused())
-		put(NULL, ML_OCCURRENCES_REFUSED, ml_occurrences_refused());
+	if (ml_monitoring_refused())
+		put(NULL, ML_OCCURRENCES_REFUSED, ml_monitoring_refused());
 }
 
 bool ml_identity_add(const char *key, const char *value)

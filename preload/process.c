@@ -4,10 +4,12 @@
 #include <sys/auxv.h>
 #include <time.h>
 
+#include "preload/barriers.h"
 #include "preload/file.h"
 #include "preload/identity.h"
 #include "preload/logger.h"
 #include "preload/merged.h"
+#include "preload/monitoring.h"
 #include "preload/occurrences.h"
 #include "preload/options.h"
 #include "preload/pymem.h"
@@ -85,8 +87,10 @@ static bool resume(void)
 
 	if (is_to_pause())
 		return false;
-	if (atomic_compare_exchange_strong(&ml_process.state, &paused, ML_RECORDING))
+	if (atomic_compare_exchange_strong(&ml_process.state, &paused, ML_RECORDING)) {
+		ml_ring_doubt();
 		atomic_store(&ml_wiped->gate, ml_process.generation);
+	}
 	if (state() == ML_STOPPED) /* meanwhile */
 		atomic_store(&ml_wiped->gate, 0);
 	return state() == ML_RECORDING;
@@ -196,6 +200,7 @@ static bool start_trace(void)
 	atomic_store(&finalized, false);
 	ml_ring_reset();
 	ml_occurrences_reset();
+	ml_barriers_reset();
 	if (!ml_file_start() || !ml_tree_reset())
 		return false;
 	ml_process.control = ml_file_map(ML_EXTENT_CONTROL, 0, sizeof *ml_process.control);
@@ -261,7 +266,7 @@ static void start_tracking(struct ml_object *object, bool late)
 	ml_process.python_start = object->start;
 	ml_process.python_end = object->end;
 	ml_process.late = late;
-	ml_occurrences_find(object);
+	ml_monitoring_find(object);
 	atomic_store(&ml_process.walks, ml_process.python && !late);
 	ml_symbols_changed(&ml_process.loader_seen);
 	if (!make_wiped_page() || !start_trace()) {

@@ -2,7 +2,7 @@
 
 #include <stddef.h>
 
-#include "preload/occurrences.h"
+#include "preload/monitoring.h"
 #include "preload/options.h"
 #include "preload/process.h"
 #include "preload/record.h"
@@ -53,6 +53,8 @@ static ALWAYS_INLINE void *call_malloc(const struct slot *s, size_t size, const 
 			ml_record_alloc(t, s->domain, block, size, caller);
 		else if (block)
 			ml_record_object_alloc(t, s->domain, block, size);
+		else
+			ml_stack_doubt(&t->ring->stack); /* it may have been a traceback */
 		ml_leave(t);
 	}
 	return block;
@@ -281,7 +283,7 @@ void ml_pymem_check(struct ml_thread *t, const void *caller)
 	install_all();
 	if (initialized) {
 		atomic_store(&ml_pymem_settled, true);
-		ml_occurrences_poll();
+		ml_monitoring_poll();
 	}
 	atomic_store(&installing, false);
 }

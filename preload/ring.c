@@ -3,9 +3,10 @@
 #include <errno.h>
 #include <time.h>
 
+#include "preload/barriers.h"
 #include "preload/file.h"
 #include "preload/logger.h"
-#include "preload/occurrences.h"
+#include "preload/monitoring.h"
 #include "preload/process.h"
 #include "preload/sys.h"
 
@@ -153,6 +154,12 @@ struct ml_ring *ml_ring_open(int tid)
 	return r;
 }
 
+void ml_ring_doubt(void)
+{
+	for (uint32_t i = 0; i < ring_count; i++)
+		ml_stack_doubt(&ring_at(i)->stack);
+}
+
 void ml_ring_remember(void)
 {
 	if (at_fork)
@@ -250,7 +257,8 @@ static void tick(struct ml_ring *r)
 
 	r->countdown = ML_RING_PERIOD;
 	ml_process_obey();
-	ml_occurrences_poll();
+	ml_monitoring_poll();
+	ml_stack_look(&r->stack);
 	ml_logger_attend();
 	if (ns <= r->ns)
 		return;
@@ -291,6 +299,7 @@ uint8_t *ml_ring_attend(struct ml_ring *r, bool look)
 		look = true;
 	}
 	if (look && ml_process_finalizes()) {
+		ml_barriers_end();
 		/* Reports end here: it must stand behind all that other threads have done, so not in an old turn. */
 		if (!ml_ring_has_turn(r))
 			ml_ring_take_turn(r);

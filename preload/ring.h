@@ -33,6 +33,9 @@ struct ml_ring {
 /* A ring for the calling thread: that of a thread that is gone, or a new one. NULL: none can be had. Takes the lock. */
 struct ml_ring *ml_ring_open(int tid);
 
+/* Events of all threads may not have been seen. */
+void ml_ring_doubt(void);
+
 /* In a forked child: notes how far the parent's rings had come, by what is in memory of the child's own. */
 void ml_ring_remember(void);
 
@@ -68,6 +71,12 @@ static inline void ml_ring_commit(struct ml_ring *r, uint8_t *at)
 {
 	r->at = at;
 	__atomic_store_n(&r->piece->state, r->state_base + (uint64_t)(uintptr_t)at, __ATOMIC_RELEASE);
+}
+
+/* Whether the newest record of the ring is about the block: then it is the block's allocation. */
+static inline bool ml_ring_is_newest(const struct ml_ring *r, const void *block)
+{
+	return r->coder.address == (uintptr_t)block >> 4;
 }
 
 /* Events between two looks at the clock. */

@@ -22,15 +22,29 @@
 
 #define NONE UINT32_MAX
 
+/* Calls of ml_stack_look() between two searches for a barrier, and the frames that it has to spare. */
+#define LOOKS 128u
+#define WORTH 8u
+
 static const struct ml_abi *abi(void)
 {
 	return &ml_process.abi;
 }
 
+static uint64_t chain_bytes(uint32_t room)
+{
+	return (uint64_t)room * (sizeof(struct ml_spot) + sizeof(struct ml_link)) + sizeof(struct ml_spot);
+}
+
+static void free_chain(struct ml_stack *s)
+{
+	if (s->spots)
+		ml_sys_munmap(s->spots - 1, chain_bytes(s->room));
+}
+
 /* Room for depth links, of which the first kept ones stay. */
 static bool grow(struct ml_stack *s, uint32_t depth, uint32_t kept)
 {
-	const uint32_t each = sizeof *s->spots + sizeof *s->links;
 	uint32_t room = s->room ? s->room : 128;
 	struct ml_spot *spots;
 	struct ml_link *links;
@@ -39,15 +53,16 @@ static bool grow(struct ml_stack *s, uint32_t depth, uint32_t kept)
 		room *= 2;
 	if (room == s->room)
 		return true;
-	spots = room <= DEPTH_MAX ? ml_sys_pages((uint64_t)room * each) : NULL;
+	spots = room <= DEPTH_MAX ? ml_sys_pages(chain_bytes(room)) : NULL;
 	if (!spots)
 		return false;
+	spots++;
 	links = (struct ml_link *)(spots + room);
 	if (s->spots) {
 		__builtin_memcpy(spots, s->spots, kept * sizeof *spots);
 		__builtin_memcpy(links, s->links, kept * sizeof *links);
-		ml_sys_munmap(s->spots, (uint64_t)s->room * each);
 	}
+	free_chain(s);
 	s->spots = spots;
 	s->links = links;
 	s->room = room;
@@ -240,12 +255,27 @@ static bool intern(struct ml_stack *s, uint32_t index)
 static struct ml_spot nowhere = {&nowhere, 0};
 static struct ml_link no_link;
 
+/* The next event has to look at the whole stack. */
+static void reset_top(struct ml_stack *s)
+{
+	s->top = &nowhere;
+	s->top_link = &no_link;
+}
+
+/* The barrier is one no longer. */
+static void let_go(struct ml_stack *s)
+{
+	if (s->held)
+		ml_barriers_let_go(s->barrier, s->barrier_version);
+	s->held = 0;
+}
+
 /* There is no stack any more. */
 static uint32_t end_stack(struct ml_stack *s)
 {
-	s->depth = 0;
-	s->top = &nowhere;
-	s->top_link = &no_link;
+	let_go(s);
+	reset_top(s);
+	s->depth = s->untouched = 0;
 	forget_users(s, 0);
 	return 0;
 }
@@ -282,12 +312,25 @@ static uint32_t intern_from(struct ml_stack *s, uint32_t index)
 	return intern(s, index) ? s->links[s->depth - 1].node : give_up(s);
 }
 
+static inline uint32_t least(uint32_t a, uint32_t b)
+{
+	return a < b ? a : b;
+}
+
+/* The first same links are as they were at the event before, when the chain had this depth. The innermost frames, then
+   and now, have had an event of their own. */
+static inline void touch(struct ml_stack *s, uint32_t depth_before, uint32_t same)
+{
+	s->untouched = least(s->untouched, least(same, least(depth_before, s->depth) - 1));
+}
+
 /* Makes the chain anew from the whole stack; links that are the same from the root on keep their nodes. */
 static uint32_t walk_whole(struct ml_stack *s, const void *top)
 {
 	const bool by_pointer = !abi()->is.instr_unit;
 	uint32_t depth = 0, known = s->depth, changed, still;
 
+	let_go(s);
 	for (const void *f = top; f && depth <= DEPTH_MAX; f = ml_frame_previous(abi(), f))
 		depth++;
 	s->depth = 0;
@@ -308,6 +351,7 @@ static uint32_t walk_whole(struct ml_stack *s, const void *top)
 		s->depth++;
 	}
 	forget_users(s, still);
+	touch(s, known, changed);
 	return intern_from(s, changed);
 }
 
@@ -336,11 +380,11 @@ static inline __attribute__((always_inline)) uint32_t meet(const struct ml_stack
 /* The lowest index that is compared with the stack at this event, where the comparison begins at index. */
 static inline uint32_t lowest(struct ml_stack *s, uint32_t index)
 {
-	if (__builtin_expect(index < ML_STACK_VERIFIED, 1))
-		return 0;
+	if (__builtin_expect(index - s->held < ML_STACK_VERIFIED, 1))
+		return s->held;
 	if (!--s->countdown) {
 		s->countdown = ML_STACK_WHOLE;
-		return 0;
+		return s->held;
 	}
 	return index - (ML_STACK_VERIFIED - 1);
 }
@@ -356,27 +400,24 @@ static inline __attribute__((always_inline)) uint32_t compare(struct ml_stack *s
 	uint32_t changed = index + 1;
 
 	for (;; index--) {
-		const void *frame = s->spots[index].frame;
+		const struct ml_spot *p = &s->spots[index];
 		if (__builtin_expect(!same_position(s, index, by_pointer), 0)) {
-			read_link(s, index, frame);
+			read_link(s, index, p->frame);
 			changed = index;
 		}
-		if (index == last)
-			break;
-		if (__builtin_expect((const void *)ml_load_word(frame, previous_at) != s->spots[index - 1].frame, 0))
+		if (__builtin_expect((const void *)ml_load_word(p->frame, previous_at) != p[-1].frame, 0))
 			return NONE;
+		if (index == last)
+			return changed;
 	}
-	return !last && ml_load_word(s->spots[0].frame, previous_at) ? NONE : changed;
 }
 
 /* compare(), for each way in which positions are told. */
-static inline uint32_t compare_from(struct ml_stack *s, uint32_t index)
+static inline uint32_t compare_from(struct ml_stack *s, uint32_t index, uint32_t last)
 {
-	const uint32_t last = lowest(s, index);
-
 	if (abi()->is.instr_unit)
 		return compare(s, index, last, false);
-	if (last || !ml_stack_same_below(s, &s->spots[index]))
+	if (!ml_stack_same_down(&s->spots[index], &s->spots[last]))
 		return compare(s, index, last, true);
 	if (same_position(s, index, true))
 		return index + 1;
@@ -384,11 +425,77 @@ static inline uint32_t compare_from(struct ml_stack *s, uint32_t index)
 	return index;
 }
 
+/*
+ * All of the chain has just been compared. The hopeful frame may be a barrier now if it has called the one on top of it
+ * itself: C code would have come in by way of a shim.
+ */
+static void try_to_hold(struct ml_stack *s)
+{
+	const struct ml_link *l = &s->links[s->hopeful];
+
+	if (s->hopeful + 1 < s->depth && l[0].known && l[1].known && l->code == s->barrier->code &&
+	    l->version == s->barrier_version && !ml_load_int(ml_walk_seen.thread, abi()->is.at.thread_tracing) &&
+	    ml_barriers_hold(s->barrier, s->barrier_version))
+		s->held = s->hopeful;
+}
+
+static void hope_for(struct ml_stack *s, uint32_t index, struct ml_barrier *b)
+{
+	let_go(s);
+	s->barrier = b;
+	s->barrier_version = s->links[index].version;
+	s->hopeful = index;
+}
+
+/* Looks for the uppermost frame that nothing has happened to for a while. */
+static void look_for_barrier(struct ml_stack *s)
+{
+	enum ml_barrier_state state = ML_BARRIER_UNFIT;
+	struct ml_barrier *b;
+
+	for (uint32_t i = s->untouched; state == ML_BARRIER_UNFIT && i-- > s->held + WORTH;) {
+		if (!s->links[i].known || !s->links[i + 1].known)
+			continue;
+		state = ml_barriers_of(s->links[i].code, s->links[i].version, &b);
+		if (state == ML_BARRIER_TOLD)
+			hope_for(s, i, b);
+	}
+}
+
+void ml_stack_look(struct ml_stack *s)
+{
+	if (!--s->looks) {
+		s->looks = LOOKS;
+		if (!s->held)
+			s->hopeful = 0;
+		look_for_barrier(s);
+		s->untouched = s->depth ? s->depth - 1 : 0;
+	}
+	if (s->hopeful && !s->held)
+		reset_top(s); /* the next event is to try it */
+}
+
+bool ml_stack_returned(struct ml_stack *s, const void *code)
+{
+	if (!s->held || s->links[s->held].code != code ||
+	    ml_walk_top(abi(), &s->walker, (uintptr_t)__builtin_frame_address(0)) != s->spots[s->held].frame)
+		return false;
+	ml_stack_doubt(s);
+	s->hopeful = 0;
+	return true;
+}
+
+void ml_stack_doubt(struct ml_stack *s)
+{
+	let_go(s);
+	reset_top(s);
+}
+
 /* The node of the stack whose innermost frame is top, whatever has happened since the last event. */
 static __attribute__((noinline)) uint32_t follow(struct ml_stack *s, const void *top)
 {
 	const void *above[FAR];
-	uint32_t pushed, index, changed;
+	uint32_t pushed, index, changed, before, last, node;
 
 	if (__builtin_expect(s->blind, 0)) {
 		s->blind--;
@@ -396,10 +503,14 @@ static __attribute__((noinline)) uint32_t follow(struct ml_stack *s, const void 
 	}
 	if (__builtin_expect(abi()->careful, 0))
 		return walk_whole(s, top);
+	before = s->depth;
 	index = meet(s, top, NEAR, above, &pushed);
 	if (index == NONE && (index = meet(s, top, FAR, above, &pushed)) == NONE)
 		return walk_whole(s, top);
-	changed = compare_from(s, index);
+	if (index < s->held)
+		let_go(s);
+	last = lowest(s, index);
+	changed = compare_from(s, index, last);
 	if (changed == NONE)
 		return walk_whole(s, top);
 	s->depth = index + 1;
@@ -410,19 +521,24 @@ static __attribute__((noinline)) uint32_t follow(struct ml_stack *s, const void 
 	}
 	while (pushed)
 		read_new_link(s, s->depth++, above[--pushed]);
-	if (changed == s->depth)
-		return s->links[changed - 1].node;
-	return intern_from(s, changed);
+	touch(s, before, changed);
+	if (s->held && s->depth - 1 <= s->held)
+		let_go(s);
+	node = changed == s->depth ? s->links[changed - 1].node : intern_from(s, changed);
+	if (s->hopeful && !s->held && !last)
+		try_to_hold(s);
+	return node;
 }
 
 /* A walker that knows nothing finds no frame at once, which leads to without_top(). */
 void ml_stack_instead(struct ml_stack *s, uint32_t node)
 {
 	if (node && !s->instead) {
-		s->kept = s->walker;
-		s->walker = (struct ml_walker){.self = 0};
+		s->kept = s->walker.current;
+		s->walker.current = NULL;
+		s->walker.stateless = 0;
 	} else if (!node && s->instead) {
-		s->walker = s->kept;
+		s->walker.current = s->kept;
 	}
 	s->instead = node;
 }
@@ -430,8 +546,9 @@ void ml_stack_instead(struct ml_stack *s, uint32_t node)
 static void set_top(struct ml_stack *s)
 {
 	const uint32_t top = s->depth - 1;
-	const bool quick = top < ML_STACK_VERIFIED && !abi()->is.instr_unit && is_sure(&s->links[top]);
+	const bool quick = top - s->held < ML_STACK_VERIFIED && !abi()->is.instr_unit && is_sure(&s->links[top]);
 
+	s->stop = &s->spots[s->held];
 	s->top = quick ? &s->spots[top] : &nowhere;
 	s->top_link = quick ? &s->links[top] : &no_link;
 }
@@ -532,9 +649,11 @@ bool ml_stack_prepare(struct ml_stack *s)
 		ml_merged_reset(s->merged);
 	else if (ml_options.native == ML_NATIVE_FULL && !(s->merged = ml_merged_open()))
 		return false;
+	let_go(s);
+	reset_top(s);
 	s->depth = 0;
-	s->top = &nowhere;
-	s->top_link = &no_link;
+	s->hopeful = s->untouched = 0;
+	s->looks = LOOKS;
 	s->blind = 0;
 	s->countdown = ML_STACK_WHOLE;
 	s->walker = (struct ml_walker){.self = 0};
@@ -547,8 +666,7 @@ bool ml_stack_prepare(struct ml_stack *s)
 
 void ml_stack_forget(struct ml_stack *s)
 {
-	if (s->spots)
-		ml_sys_munmap(s->spots, (uint64_t)s->room * (sizeof *s->spots + sizeof *s->links));
+	free_chain(s);
 	if (s->recents)
 		ml_sys_munmap(s->recents, ML_RECENTS * sizeof *s->recents);
 	if (s->merged)

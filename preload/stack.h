@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "preload/barriers.h"
 #include "preload/process.h"
 #include "preload/tree.h"
 #include "symbolize/python/walk.h"
@@ -54,31 +55,40 @@ static inline uint64_t ml_node_key(uint32_t parent, uint32_t subject)
 }
 
 struct ml_stack {
-	struct ml_spot *spots; /* root first */
+	struct ml_spot *spots; /* root first; in front of it stands one of no frame, which calls the root */
 	struct ml_link *links; /* behind the spots in the same memory */
 	/* The uppermost of each, where the whole chain is compared, positions are pointers and the code is known: then
 	   ml_stack_python() mostly need not call ml_stack_changed(). Else no frame's. */
 	struct ml_spot *top;
 	struct ml_link *top_link;
+	const struct ml_spot *stop; /* where it ends to compare: the root or a barrier */
 	uint32_t depth;
 	uint32_t room;
-	uint32_t countdown; /* walks until the whole chain is compared again */
-	uint32_t blind;     /* events that get their innermost frame only: the stack was too deep */
-	uint32_t modules_epoch;
+	uint32_t countdown;        /* walks until the whole chain is compared again */
+	uint32_t blind;            /* events that get their innermost frame only: the stack was too deep */
 	struct ml_recent *recents; /* direct-mapped */
 	struct ml_merged *merged;  /* with MEMLINE_NATIVE=full */
 	struct ml_walker walker;
+	uint32_t modules_epoch;
+	uint32_t instead;        /* 0, or the node of every event: see ml_stack_instead() */
+	const void *const *kept; /* the walker's current, while there is one */
 	/* The user's code has been entered or left, which is told in front of the next record: see ml_ring_attend(). */
 	uint32_t ways;         /* links up to the innermost way into it, that included */
 	uint32_t generators;   /* links up to the outermost of the user's that is a generator's, that included */
 	uint32_t watched;      /* the larger of these */
-	bool crossed;          /* there is something to tell, */
-	uint32_t events_left;  /* and this is what *attend was then */
+	uint32_t events_left;  /* if there is something to tell: what *attend was then */
 	uint32_t *attend;      /* the countdown of the ring, which 1 makes attend to the event; NULL: there is none */
 	const void *generator; /* the one that generators is about */
 	const void *told;      /* the last one that the trace names */
-	uint32_t instead;      /* 0, or the node of every event: see ml_stack_instead() */
-	struct ml_walker kept;
+	bool crossed;          /* there is something to tell */
+	/* Barriers. Of the indices 0 is none. */
+	uint32_t barrier_version;
+	struct ml_barrier *barrier;
+	uint32_t held;    /* the frame that is one */
+	uint32_t hopeful; /* the frame that may be one, as soon as it calls another */
+	/* So many frames have stood where they stand, without an event of their own, since the last search, */
+	uint32_t untouched;
+	uint32_t looks; /* and so many looks are left until the next one */
 };
 
 /* Frames from the root that get nodes of their own; deeper ones share one <deeper> node. */
@@ -99,6 +109,15 @@ uint32_t ml_stack_mark(const struct ml_stack *s, uint32_t parent, enum ml_mark m
 
 /* From now on the thread's events get this node, whatever its stack; 0: no longer. */
 void ml_stack_instead(struct ml_stack *s, uint32_t node);
+
+/* To be called every few events, when one is over: looks for a barrier. */
+void ml_stack_look(struct ml_stack *s);
+
+/* A function returns, in the stack's thread. False: its frame is not the barrier. The guard is held. */
+bool ml_stack_returned(struct ml_stack *s, const void *code);
+
+/* An event of the thread may have been missed. */
+void ml_stack_doubt(struct ml_stack *s);
 
 /* Makes a stack, all zero at first, ready for another thread. What was learnt stays, but not the chain. False: no
    memory. */
@@ -159,13 +178,14 @@ static inline __attribute__((always_inline)) bool ml_stack_same_caller(const str
 	       __builtin_expect(ml_load_word(caller, instr_at) == p[-1].instr, 1);
 }
 
-/* Whether all below the spot, whose frame is live, is as the chain has it. Positions are pointers. */
-static inline __attribute__((always_inline)) bool ml_stack_same_below(const struct ml_stack *s, const struct ml_spot *p)
+/* Whether all from the spot, whose frame is live, down to the caller of the one at stop is as the chain has it, but for
+   that caller's position. Positions are pointers. */
+static inline __attribute__((always_inline)) bool ml_stack_same_down(const struct ml_spot *p,
+								     const struct ml_spot *stop)
 {
 	const uint32_t previous_at = ml_process.abi.is.at.frame_previous, instr_at = ml_process.abi.is.at.frame_instr;
-	const struct ml_spot *root = s->spots;
 
-	for (const struct ml_spot *eighth = root + 8; p >= eighth; p -= 8)
+	for (const struct ml_spot *eighth = stop + 8; p >= eighth; p -= 8)
 		if (!(ml_stack_same_caller(p, previous_at, instr_at) &&
 		      ml_stack_same_caller(p - 1, previous_at, instr_at) &&
 		      ml_stack_same_caller(p - 2, previous_at, instr_at) &&
@@ -175,10 +195,10 @@ static inline __attribute__((always_inline)) bool ml_stack_same_below(const stru
 		      ml_stack_same_caller(p - 6, previous_at, instr_at) &&
 		      ml_stack_same_caller(p - 7, previous_at, instr_at)))
 			return false;
-	for (; p > root; p--)
+	for (; p > stop; p--)
 		if (!ml_stack_same_caller(p, previous_at, instr_at))
 			return false;
-	return !ml_load_word(p->frame, previous_at);
+	return (const void *)ml_load_word(p->frame, previous_at) == p[-1].frame;
 }
 
 /* What ml_stack_python() gives where the frames may be others than those of the event before. top: of
@@ -195,7 +215,7 @@ static inline __attribute__((always_inline)) uint32_t ml_stack_python(struct ml_
 	struct ml_link *l = s->top_link;
 	uintptr_t instr;
 
-	if (__builtin_expect(p->frame != top || !ml_stack_same_below(s, p), 0))
+	if (__builtin_expect(p->frame != top || !ml_stack_same_down(p, s->stop), 0))
 		return ml_stack_changed(s, top);
 	instr = ml_load_word(top, abi->is.at.frame_instr);
 	if (instr == p->instr)

@@ -21,7 +21,7 @@ _Static_assert(sizeof(void *) == 8 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 	.code_bytes = 48, .code_consts = 56
 #define CODE_FROM_3_11                                                                                                 \
 	.code_file = 112, .code_name = 128, .code_table = 136, .code_flags = 48, .code_frame_words = 76,               \
-	.code_consts = 24
+	.code_consts = 24, .code_exceptions = 40
 
 /* clang-format off */
 static const struct ml_python pythons[] = {
@@ -97,8 +97,8 @@ static const struct ml_python pythons[] = {
 		.minor = 12,
 		.at = {
 			.runtime_finalizing = 24, .runtime_interpreters = 40,
-			.thread_frame = 56, .thread_id = 136, .thread_status = 24, .thread_chunk = 232,
-			.thread_cframe = 272, .cframe_frame = 0,
+			.thread_frame = 56, .thread_id = 136, .thread_status = 24, .thread_tracing = 44,
+			.thread_chunk = 232, .thread_cframe = 272, .cframe_frame = 0,
 			.frame_code = 0, .frame_previous = 8, .frame_instr = 56, .frame_owner = 70, .frame_size = 72,
 			CODE_FROM_3_11, .code_first_line = 68, .code_bytes = 192, .code_first_traceable = 176,
 			.code_version = 92,
@@ -117,7 +117,8 @@ static const struct ml_python pythons[] = {
 		.minor = 13,
 		.at = {
 			.runtime_finalizing = 608, .runtime_interpreters = 632,
-			.thread_frame = 72, .thread_id = 152, .thread_status = 32, .thread_chunk = 232,
+			.thread_frame = 72, .thread_id = 152, .thread_status = 32, .thread_tracing = 60,
+			.thread_chunk = 232,
 			.frame_code = 0, .frame_previous = 8, .frame_instr = 56, .frame_owner = 70, .frame_size = 72,
 			CODE_FROM_3_11, .code_first_line = 68, .code_bytes = 200, .code_first_traceable = 184,
 			.code_version = 92,
@@ -146,7 +147,8 @@ static const struct ml_python pythons[] = {
 		.minor = 14,
 		.at = {
 			.runtime_finalizing = 784, .runtime_interpreters = 808,
-			.thread_frame = 72, .thread_id = 152, .thread_status = 32, .thread_chunk = 232,
+			.thread_frame = 72, .thread_id = 152, .thread_status = 32, .thread_tracing = 60,
+			.thread_chunk = 232,
 			.frame_code = 0, .frame_previous = 8, .frame_instr = 56, .frame_owner = 74, .frame_size = 80,
 			CODE_FROM_3_11, .code_first_line = 68, .code_bytes = 208, .code_first_traceable = 192,
 			.code_version = 92,
@@ -177,7 +179,7 @@ static const struct ml_python pythons[] = {
 		.at = {
 			.runtime_finalizing = 912, .runtime_interpreters = 936,
 			.thread_frame = 72, .thread_base = 80, .thread_id = 176, .thread_status = 32,
-			.thread_chunk = 256,
+			.thread_tracing = 64, .thread_chunk = 256,
 			.frame_code = 0, .frame_previous = 8, .frame_instr = 56, .frame_owner = 74, .frame_size = 80,
 			CODE_FROM_3_11, .code_first_line = 68, .code_bytes = 208, .code_first_traceable = 192,
 			.code_version = 92,

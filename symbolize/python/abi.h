@@ -23,13 +23,14 @@ struct ml_offsets {
 	uint32_t runtime_interpreters; /* the newest interpreter state; the next word is the main one */
 	uint32_t runtime_current;      /* with current_is_global: the current thread state */
 
-	uint32_t thread_frame;  /* of PyThreadState: the innermost frame; with has_cframe the _PyCFrame */
-	uint32_t thread_base;   /* the sentinel frame that ends every chain */
-	uint32_t thread_id;     /* pthread_t */
-	uint32_t thread_status; /* uint32_t of bits */
-	uint32_t thread_chunk;  /* newest chunk of the data stack; the next word is the top of the data stack */
-	uint32_t thread_cframe; /* the _PyCFrame that is in use while no Python code runs */
-	uint32_t cframe_frame;  /* of _PyCFrame: the innermost frame */
+	uint32_t thread_frame;   /* of PyThreadState: the innermost frame; with has_cframe the _PyCFrame */
+	uint32_t thread_base;    /* the sentinel frame that ends every chain */
+	uint32_t thread_id;      /* pthread_t */
+	uint32_t thread_status;  /* uint32_t of bits */
+	uint32_t thread_tracing; /* int: not 0 while a function of sys.settrace() or the like runs */
+	uint32_t thread_chunk;   /* newest chunk of the data stack; the next word is the top of the data stack */
+	uint32_t thread_cframe;  /* the _PyCFrame that is in use while no Python code runs */
+	uint32_t cframe_frame;   /* of _PyCFrame: the innermost frame */
 
 	uint32_t frame_code;
 	uint32_t frame_previous;
@@ -51,6 +52,7 @@ struct ml_offsets {
 	uint32_t code_frame_words;     /* int: words of its frames on the data stack, header included, but for: */
 	uint32_t code_stack_words;     /* int: 3.11: to be added to the former, with the header */
 	uint32_t code_consts;
+	uint32_t code_exceptions; /* the bytes object that is empty where the code handles no exception */
 
 	uint32_t generator_frame; /* of generators, coroutines and asynchronous generators alike: the frame inside */
 	uint32_t generator_state; /* int8_t */

@@ -133,6 +133,14 @@ int ml_code_describe(const struct ml_abi *abi, const void *code, char *buffer, s
 	return 0;
 }
 
+bool ml_code_is_text(const struct ml_abi *abi, const void *code)
+{
+	struct text file;
+
+	return find_text(abi, (const void *)ml_load_word(code, abi->is.at.code_file), &file) && file.length &&
+	       character(&file, 0) == '<';
+}
+
 static uint64_t mix(uint64_t sum, uint64_t word)
 {
 	sum = (sum ^ word) * 0x9e3779b97f4a7c15u;

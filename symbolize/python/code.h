@@ -31,4 +31,7 @@ uint64_t ml_code_fingerprint(const struct ml_abi *abi, const void *code);
  */
 int ml_code_describe(const struct ml_abi *abi, const void *code, char *buffer, size_t room, struct ml_code_text *out);
 
+/* Whether the file of the code object is none but a text, such as <string> or <frozen os>. */
+bool ml_code_is_text(const struct ml_abi *abi, const void *code);
+
 #endif

@@ -27,6 +27,7 @@ struct bytes {
 struct thread {
 	const void *frame;
 	uint32_t status;
+	int tracing;
 };
 
 #define COMPACT_ASCII (1u << 2 | 1u << 5 | 1u << 6) /* one byte a character; compact; ASCII */
@@ -34,9 +35,11 @@ struct thread {
 #define TAG 1u
 
 __thread const struct frame *frames_top;
+__thread int frames_tracing;
 uintptr_t frames_finalizing;
 
 static const struct type code_type, text_type = {.flags = 1u << 28}, bytes_type = {.flags = 1u << 27};
+static const struct object no_exceptions = {.type = &bytes_type};
 static uint32_t versions_made;
 
 /* Objects live as long as the test. */
@@ -56,6 +59,7 @@ static void *current_thread(void)
 	static __thread struct thread thread;
 
 	thread.frame = frames_top;
+	thread.tracing = frames_tracing;
 	return &thread;
 }
 
@@ -92,7 +96,11 @@ void frames_start(unsigned how)
 	at->code_consts = offsetof(struct code, consts);
 	at->code_first_line = offsetof(struct code, first_line);
 	at->code_flags = offsetof(struct code, flags);
-	at->code_version = how & FRAMES_VERSIONS ? offsetof(struct code, version) : 0;
+	if (how & FRAMES_VERSIONS) {
+		at->code_version = offsetof(struct code, version);
+		at->code_exceptions = offsetof(struct code, exceptions);
+		at->thread_tracing = offsetof(struct thread, tracing);
+	}
 	at->code_first_traceable = offsetof(struct code, first_traceable);
 	at->code_bytes = offsetof(struct code, bytecode);
 	at->object_type = offsetof(struct object, type);
@@ -136,6 +144,7 @@ void frames_make_code(struct code *at, const char *file, const char *name, int f
 	at->file = text(file);
 	at->name = text(name);
 	at->table = table(name);
+	at->exceptions = &no_exceptions;
 	at->first_line = first_line;
 	at->first_traceable = 2;
 	at->version = ++versions_made;

@@ -20,6 +20,7 @@ struct code {
 	const void *name;
 	const void *table;
 	const void *consts;
+	const struct object *exceptions; /* size 0: it handles none */
 	int32_t first_line;
 	int32_t flags;
 	uint32_t version;
@@ -40,6 +41,9 @@ struct frame {
 
 /* The innermost frame of the calling thread. */
 extern __thread const struct frame *frames_top;
+
+/* Not 0: a function of sys.settrace() runs in the calling thread. */
+extern __thread int frames_tracing;
 
 /* Not 0: the interpreter finalizes. */
 extern uintptr_t frames_finalizing;

@@ -1,82 +1,18 @@
 #include "preload/occurrences.h"
 
 #include <check.h>
-#include <dlfcn.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "preload/options.h"
+#include "preload/monitoring.h"
 #include "preload/process.h"
 #include "preload/ring.h"
-#include "tests/preload/frames.h"
-#include "tests/preload/objects/monitored.h"
+#include "tests/preload/monitored.h"
 #include "tests/preload/session.h"
 #include "tests/preload/trace_file.h"
 
 static struct trace_file trace;
-static struct fake *fake;
-static void *none;
-static struct ml_object python;
-static struct frame frame; /* of the program */
-
-static void load(void)
-{
-	void *object = dlopen(ML_TEST_OBJECTS "/monitored.so", RTLD_NOW);
-
-	ck_assert_msg(object != NULL, "%s", dlerror());
-	fake = dlsym(object, "fake");
-	none = dlsym(object, "_Py_NoneStruct");
-	ck_assert_int_eq(ml_symbols_object_with("PyCode_AddWatcher", &python), 0);
-}
-
-static void put_frame(struct frame *f, const struct frame *caller, const struct code *code, unsigned index)
-{
-	*f = (struct frame){.previous = caller, .code = frames_tagged(code), .instr = code->bytecode + index};
-	frames_top = f;
-}
-
-static void poll(void)
-{
-	struct ml_thread *t = ml_enter(NULL);
-
-	ml_occurrences_poll();
-	if (t)
-		ml_leave(t);
-}
-
-/* Recording has begun, and the interpreter has been asked. */
-static void start(const char *option)
-{
-	session_start("MEMLINE_SCOPE=/app/*", option, NULL);
-	frames_start(FRAMES_VERSIONS);
-	load();
-	ml_occurrences_find(&python);
-	put_frame(&frame, NULL, frames_code("/usr/lib/python3.12/site.py", "main", 1), 9);
-	session_alloc(0x1000, 1);
-	ck_assert_int_eq(session_state(), ML_RECORDING);
-	poll();
-}
-
-/* The same, and it has let us begin. */
-static void begin(void)
-{
-	start(NULL);
-	ck_assert_ptr_nonnull(fake->pending);
-	ck_assert_int_eq(fake->pending(NULL), 0);
-	ck_assert_ptr_nonnull(fake->watcher);
-	ck_assert_ptr_nonnull(fake->line_ran);
-}
-
-static struct code *new_code(const char *file, const char *name)
-{
-	struct code *code = frames_code(file, name, 1);
-
-	ck_assert_int_eq(fake->watcher(0, code), 0);
-	return code;
-}
-
 /* The interpreter says that the line runs. False: it is not to say so any more. */
 static bool line(const struct code *code, long number)
 {
@@ -85,7 +21,7 @@ static bool line(const struct code *code, long number)
 
 	object.value = number;
 	result = fake->line_ran(NULL, arguments, 2);
-	return result == none;
+	return result == monitored_none;
 }
 
 static const struct ml_count *count_of(const char *name, uint32_t number)
@@ -115,13 +51,13 @@ START_TEST(counts_what_is_in_scope)
 {
 	struct code *in, *out, *other;
 
-	begin();
-	in = new_code("/app/main.py", "in");
-	out = new_code("/usr/lib/python3.12/json/decoder.py", "out");
-	other = new_code("/app/other.py", "other");
-	ck_assert_uint_eq(fake->switched_on_n, 2);
-	ck_assert_ptr_eq(fake->switched_on[0], in);
-	ck_assert_ptr_eq(fake->switched_on[1], other);
+	monitored_begin();
+	in = monitored_code("/app/main.py", "in");
+	out = monitored_code("/usr/lib/python3.12/json/decoder.py", "out");
+	other = monitored_code("/app/other.py", "other");
+	ck_assert_int_eq(monitored_events(in), FAKE_LINE);
+	ck_assert_int_eq(monitored_events(out), 0);
+	ck_assert_int_eq(monitored_events(other), FAKE_LINE);
 	for (int i = 0; i < 5; i++) {
 		ck_assert(line(in, 3));
 		ck_assert(i % 2 || line(in, 4));
@@ -144,10 +80,10 @@ START_TEST(counts_many_lines)
 	const struct code *codes[CODES];
 	char name[CODES][16];
 
-	begin();
+	monitored_begin();
 	for (int i = 0; i < CODES; i++) {
 		snprintf(name[i], sizeof name[i], "f%d", i);
-		codes[i] = new_code("/app/main.py", name[i]);
+		codes[i] = monitored_code("/app/main.py", name[i]);
 	}
 	for (int round = 0; round < 3; round++)
 		for (int n = 0; n < CODES * LINES; n++)
@@ -164,8 +100,8 @@ START_TEST(tells_code_objects_apart)
 {
 	struct code *code, *twin;
 
-	begin();
-	code = new_code("/app/main.py", "first");
+	monitored_begin();
+	code = monitored_code("/app/main.py", "first");
 	line(code, 3);
 	line(code, 3);
 	line(code, 3 + 1024); /* which is kept at hand at the same place */
@@ -176,7 +112,7 @@ START_TEST(tells_code_objects_apart)
 	frames_make_code(code, "/app/main.py", "second", 1);
 	fake->watcher(0, code);
 	line(code, 3);
-	twin = new_code("/app/main.py", "first");
+	twin = monitored_code("/app/main.py", "first");
 	line(twin, 3);
 	ck_assert_uint_eq(times("first", 3), 4);
 	ck_assert_uint_eq(times("second", 3), 1);
@@ -187,8 +123,8 @@ START_TEST(ends_beyond_the_cap)
 {
 	struct code *code;
 
-	begin();
-	code = new_code("/app/main.py", "f");
+	monitored_begin();
+	code = monitored_code("/app/main.py", "f");
 	for (unsigned i = 0; i < ML_COUNT_MAX; i++)
 		if (!line(code, 3))
 			ck_abort_msg("it ended at %u", i);
@@ -208,8 +144,8 @@ START_TEST(notes_where_the_process_stands)
 	const struct ml_count *c;
 	uint64_t position;
 
-	begin();
-	code = new_code("/app/main.py", "f");
+	monitored_begin();
+	code = monitored_code("/app/main.py", "f");
 	session_alloc(0x2000, 1);
 	line(code, 3);
 	position = ml_thread.ring->piece->state;
@@ -247,9 +183,9 @@ START_TEST(owns_what_it_makes_the_interpreter_allocate)
 	const struct ml_node *node;
 	size_t n;
 
-	begin();
+	monitored_begin();
 	fake->allocate = allocate;
-	new_code("/app/main.py", "f");
+	monitored_code("/app/main.py", "f");
 	session_alloc(0x8000, 8);
 	trace_open(&trace, session_trace());
 	events = trace_events(&trace, &n);
@@ -271,8 +207,8 @@ START_TEST(owns_the_number_of_a_line)
 	unsigned ours = 0;
 	size_t n;
 
-	begin();
-	arguments[0] = new_code("/app/main.py", "f");
+	monitored_begin();
+	arguments[0] = monitored_code("/app/main.py", "f");
 	for (int i = 0; i < 3; i++) {
 		arguments[1] = &number;
 		session_alloc((uintptr_t)&number, 32);
@@ -306,113 +242,19 @@ START_TEST(takes_a_program_at_its_start)
 	} constants = {.head.size = 2}, nothing;
 	struct code *inner, *program;
 	bool at_its_start = _i == 0;
+	struct frame frame;
 
-	start(NULL);
+	monitored_start(NULL);
 	program = frames_code("/app/main.py", "<module>", 1);
 	inner = frames_code("/app/main.py", "f", 3);
 	program->consts = &constants;
 	inner->consts = &nothing;
 	constants.items[0] = &nothing; /* which is no code object */
 	constants.items[1] = inner;
-	put_frame(&frame, NULL, program, at_its_start ? 2 : 7);
+	monitored_put_frame(&frame, NULL, program, at_its_start ? 2 : 7);
 	ck_assert_int_eq(fake->pending(NULL), 0);
-	ck_assert_uint_eq(fake->switched_on_n, at_its_start ? 2 : 0);
-	if (at_its_start)
-		ck_assert(fake->switched_on[0] == program && fake->switched_on[1] == inner);
-}
-END_TEST
-
-START_TEST(takes_another_number)
-{
-	static struct fake_object theirs;
-	bool both = _i == 1;
-
-	start(NULL);
-	fake->tools[4] = &theirs;
-	fake->tools[3] = both ? &theirs : NULL;
-	ck_assert_int_eq(fake->pending(NULL), 0);
-	ck_assert_ptr_null(fake->raised);
-	ck_assert_ptr_eq(fake->tools[4], &theirs);
-	trace_open(&trace, session_trace());
-	if (!both) {
-		ck_assert_str_eq(((struct fake_object *)fake->tools[3])->name, "memline");
-		ck_assert_ptr_null(trace_meta(&trace, ML_OCCURRENCES_REFUSED, 0));
-		return;
-	}
-	ck_assert_ptr_null(fake->watcher);
-	ck_assert_str_eq(trace_meta(&trace, ML_OCCURRENCES_REFUSED, 0),
-			 "other tools have taken the numbers 4 and 3 of sys.monitoring");
-	ck_assert_uint_eq(trace_count_extents(&trace, ML_EXTENT_COUNTS), 0);
-}
-END_TEST
-
-START_TEST(does_without)
-{
-	static const char *const missing[] = {"use_tool_id", "LINE", "get_tool", "set_local_events", "DISABLE"};
-
-	start(NULL);
-	if (_i < 5)
-		fake->missing = missing[_i];
-	else
-		fake->has_no_watchers = 1;
-	ck_assert_int_eq(fake->pending(NULL), 0);
-	ck_assert_ptr_null(fake->raised);
-	trace_open(&trace, session_trace());
-	ck_assert_ptr_nonnull(trace_meta(&trace, ML_OCCURRENCES_REFUSED, 0));
-	ck_assert_str_eq(trace_meta(&trace, ML_OCCURRENCES_REFUSED, 0), ml_occurrences_refused());
-}
-END_TEST
-
-/* A program that takes the tool gets no events of ours; what is counted stays. */
-START_TEST(gives_a_tool_up)
-{
-	static struct fake_object theirs;
-	struct code *code;
-
-	begin();
-	code = new_code("/app/main.py", "f");
-	line(code, 3);
-	fake->tools[4] = &theirs;
-	new_code("/app/main.py", "g");
-	fake->tools[4] = NULL;
-	new_code("/app/main.py", "h");
-	ck_assert_uint_eq(fake->switched_on_n, 1);
-	ck_assert_uint_eq(times("f", 3), 1);
-	ck_assert_ptr_nonnull(trace_meta(&trace, ML_OCCURRENCES_REFUSED, 0));
-	ck_assert_ptr_null(trace_meta(&trace, ML_OCCURRENCES_REFUSED, 1));
-}
-END_TEST
-
-START_TEST(has_manners)
-{
-	static struct fake_object theirs;
-
-	start(NULL);
-	fake->raised = &theirs;
-	errno = EXDEV;
-	ck_assert_int_eq(fake->pending(NULL), 0);
-	fake->refuses_events = 1;
-	new_code("/app/main.py", "f");
-	ck_assert_ptr_eq(fake->raised, &theirs);
-	ck_assert_int_eq(errno, EXDEV);
-}
-END_TEST
-
-START_TEST(asks_again)
-{
-	start("MEMLINE_OCCURRENCES=on");
-	ck_assert_uint_eq(fake->asked, 1);
-	poll();
-	ck_assert_uint_eq(fake->asked, 1);
-	atomic_store(&ml_occurrences_wanted, true);
-	fake->has_full_queue = 1;
-	poll();
-	poll();
-	ck_assert_uint_eq(fake->asked, 3);
-	fake->has_full_queue = 0;
-	poll();
-	poll();
-	ck_assert_uint_eq(fake->asked, 4);
+	ck_assert_int_eq(monitored_events(program), at_its_start ? FAKE_LINE : 0);
+	ck_assert_int_eq(monitored_events(inner), at_its_start ? FAKE_LINE : 0);
 }
 END_TEST
 
@@ -420,8 +262,8 @@ START_TEST(does_not_count_while_nothing_is_recorded)
 {
 	struct code *code;
 
-	begin();
-	code = new_code("/app/main.py", "f");
+	monitored_begin();
+	code = monitored_code("/app/main.py", "f");
 	line(code, 3);
 	((struct ml_control *)(uintptr_t)ml_process.control)->paused = 1;
 	ml_process_obey();
@@ -435,32 +277,6 @@ START_TEST(does_not_count_while_nothing_is_recorded)
 	ml_process_stop(ML_STOP_MAX_BYTES, 0);
 	ck_assert(!line(code, 3));
 	ck_assert_uint_eq(times("f", 3), 2);
-}
-END_TEST
-
-START_TEST(is_not_wanted)
-{
-	static const char *const options[] = {"MEMLINE_OCCURRENCES=off", "MEMLINE_OCCURRENCES=auto",
-					      "MEMLINE_OCCURRENCES=on"};
-	struct ml_object older;
-
-	session_start(options[_i], NULL);
-	frames_start(_i ? 0 : FRAMES_VERSIONS);
-	load();
-	older = python;
-	if (_i) /* which has no code watchers */
-		ck_assert_int_eq(ml_symbols_object_with("PyGILState_GetThisThreadState", &older), 0);
-	ml_occurrences_find(&older);
-	put_frame(&frame, NULL, frames_code("/app/main.py", "main", 1), 9);
-	session_alloc(0x1000, 1);
-	poll();
-	ck_assert_uint_eq(fake->asked, 0);
-	trace_open(&trace, session_trace());
-	if (_i == 2)
-		ck_assert_str_eq(trace_meta(&trace, ML_OCCURRENCES_REFUSED, 0),
-				 "only CPython 3.12 and later tell which lines run");
-	else
-		ck_assert_ptr_null(trace_meta(&trace, ML_OCCURRENCES_REFUSED, 0));
 }
 END_TEST
 
@@ -481,13 +297,7 @@ int main(void)
 	tcase_add_test(c, owns_what_it_makes_the_interpreter_allocate);
 	tcase_add_test(c, owns_the_number_of_a_line);
 	tcase_add_loop_test(c, takes_a_program_at_its_start, 0, 2);
-	tcase_add_loop_test(c, takes_another_number, 0, 2);
-	tcase_add_loop_test(c, does_without, 0, 6);
-	tcase_add_test(c, gives_a_tool_up);
-	tcase_add_test(c, has_manners);
-	tcase_add_test(c, asks_again);
 	tcase_add_test(c, does_not_count_while_nothing_is_recorded);
-	tcase_add_loop_test(c, is_not_wanted, 0, 3);
 	suite_add_tcase(s, c);
 	srunner_run_all(r, CK_NORMAL);
 	failed = srunner_ntests_failed(r);

@@ -176,6 +176,7 @@ static void check(unsigned long number)
 
 	if (got != wanted)
 		ck_abort_msg("step %lu at depth %u: node %u, wanted %u", number, depth, got, wanted);
+	ml_stack_look(&stack); /* there is no barrier for it to find */
 }
 
 /* One thing that a program does between two events. */

@@ -119,6 +119,7 @@ static void check_thread(const struct ml_python *row)
 	memcpy(&status, &thread._status, sizeof(status));
 	check("thread_status", at->thread_status, offsetof(PyThreadState, _status));
 	check("cleared", row->cleared, status);
+	check("thread_tracing", at->thread_tracing, offsetof(PyThreadState, tracing));
 #endif
 }
 
@@ -144,6 +145,7 @@ static void check_code(const struct ml_python *row)
 	check("code_bytes", at->code_bytes, offsetof(PyCodeObject, co_code_adaptive));
 	check("code_type_basicsize", row->code_type_basicsize, offsetof(PyCodeObject, co_code_adaptive));
 	check("code_first_traceable", at->code_first_traceable, offsetof(PyCodeObject, _co_firsttraceable));
+	check("code_exceptions", at->code_exceptions, offsetof(PyCodeObject, co_exceptiontable));
 #endif
 #if PY_VERSION_HEX >= 0x030b0000 && PY_VERSION_HEX < 0x030c0000
 	check("code_frame_words", at->code_frame_words, offsetof(PyCodeObject, co_nlocalsplus));

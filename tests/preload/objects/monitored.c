@@ -1,9 +1,10 @@
 /*
- * As much of CPython 3.12 as the recorder asks to count lines: sys.monitoring with its tools, the code watcher, and
- * pending calls that wait until the test makes them. The test reads and sets what is in `fake`.
+ * As much of CPython 3.12 as the recorder asks: sys.monitoring with its tools, the code watcher, and pending calls that
+ * wait until the test makes them. The test reads and sets what is in `fake`.
  */
 #include "tests/preload/objects/monitored.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 void *PyErr_GetRaisedException(void);
@@ -24,11 +25,18 @@ void Py_DecRef(void *object);
 struct fake fake;
 struct fake_object _Py_NoneStruct = {.name = "None"};
 
-static struct fake_object error = {.name = "error"}, number[6];
+static struct fake_object error = {.name = "error"}, numbers[64];
 static struct fake_object attributes[] = {
-	{.name = "monitoring"},       {.name = "events"},   {.name = "LINE"},
-	{.name = "use_tool_id"},      {.name = "get_tool"}, {.name = "register_callback"},
-	{.name = "set_local_events"}, {.name = "DISABLE"},
+	{.name = "monitoring"},
+	{.name = "events"},
+	{.name = "LINE", .value = FAKE_LINE},
+	{.name = "PY_RETURN", .value = FAKE_PY_RETURN},
+	{.name = "use_tool_id"},
+	{.name = "get_tool"},
+	{.name = "register_callback"},
+	{.name = "get_local_events"},
+	{.name = "set_local_events"},
+	{.name = "DISABLE"},
 };
 
 /* PyMethodDef */
@@ -86,12 +94,43 @@ static void *use_tool(long id, void *name)
 	return &_Py_NoneStruct;
 }
 
-static void *set_local_events(void *code)
+static struct fake_events *events_of(void *code)
 {
+	size_t i = 0;
+
+	while (i < fake.set_n && fake.set[i].code != code)
+		i++;
+	if (i == FAKE_CODES)
+		abort();
+	return &fake.set[i];
+}
+
+static void *get_local_events(void *code)
+{
+	return PyLong_FromLong(events_of(code)->bits);
+}
+
+static void *set_local_events(void *code, long bits)
+{
+	struct fake_events *e;
+
 	if (fake.allocate)
 		fake.allocate();
-	fake.switched_on[fake.switched_on_n++ % FAKE_CODES] = code;
-	return fake.refuses_events ? fail() : &_Py_NoneStruct;
+	if (fake.refuses_events)
+		return fail();
+	e = events_of(code);
+	fake.set_n += !e->code;
+	*e = (struct fake_events){code, bits};
+	return &_Py_NoneStruct;
+}
+
+static void *register_callback(const struct fake_object *event, const struct fake_object *method)
+{
+	if (event->value == FAKE_LINE)
+		fake.line_ran = method->function;
+	else
+		fake.returned = method->function;
+	return &_Py_NoneStruct;
 }
 
 void *PyObject_Vectorcall(void *callable, void *const *arguments, size_t n, void *names)
@@ -106,16 +145,18 @@ void *PyObject_Vectorcall(void *callable, void *const *arguments, size_t n, void
 	if (!strcmp(called, "get_tool"))
 		return fake.tools[id] ? fake.tools[id] : &_Py_NoneStruct;
 	if (!strcmp(called, "register_callback"))
-		fake.line_ran = ((struct fake_object *)arguments[2])->function;
+		return register_callback(arguments[1], arguments[2]);
+	if (!strcmp(called, "get_local_events"))
+		return get_local_events(arguments[1]);
 	if (!strcmp(called, "set_local_events"))
-		return set_local_events(arguments[1]);
+		return set_local_events(arguments[1], ((struct fake_object *)arguments[2])->value);
 	return &_Py_NoneStruct;
 }
 
 void *PyLong_FromLong(long value)
 {
-	number[value].value = value;
-	return &number[value];
+	numbers[value].value = value;
+	return &numbers[value];
 }
 
 long PyLong_AsLong(void *object)

@@ -11,14 +11,24 @@ struct fake_object {
 	void *(*function)(void *self, void *const *arguments, intptr_t n);
 };
 
-#define FAKE_CODES 16
+#define FAKE_CODES 64
+
+/* The bits of sys.monitoring.events. */
+#define FAKE_LINE 32
+#define FAKE_PY_RETURN 4
+
+struct fake_events {
+	void *code;
+	long bits;
+};
 
 struct fake {
-	void *tools[6]; /* the names of those that are in use */
-	void *raised;   /* the exception */
-	void *switched_on[FAKE_CODES];
-	size_t switched_on_n;
+	void *tools[6];                     /* the names of those that are in use */
+	void *raised;                       /* the exception */
+	struct fake_events set[FAKE_CODES]; /* in the order in which the code objects were first set */
+	size_t set_n;
 	void *(*line_ran)(void *self, void *const *arguments, intptr_t n);
+	void *(*returned)(void *self, void *const *arguments, intptr_t n);
 	int (*watcher)(int event, void *code);
 	int (*pending)(void *argument);
 	unsigned asked;         /* for a pending call */
