@@ -273,7 +273,7 @@ def everything():
         for tool in (0, 5):
             monitoring(tool)
         references()
-        for n in (20, 60, 300, 20):
+        for n in (20, 60, 200, 20):
             recursion(n)
             recursion(n)
         thread = threading.Thread(target=swallowed)
