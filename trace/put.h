@@ -47,70 +47,83 @@ static inline uint8_t *ml_put_low(uint8_t *at, uint64_t address)
 	return at;
 }
 
+/* Bytes may alias anything: so the coder is brought up to date before they are put. */
+
 static inline uint8_t *ml_put_address(uint8_t *at, struct ml_coder *c, uint64_t address)
 {
 	uint64_t high = address >> 4;
-	at = ml_put_zigzag(at, (int64_t)(high - c->address));
+	int64_t step = (int64_t)(high - c->address);
+
 	c->address = high;
 	if (c->tables)
 		c->tables->slots[ML_SLOT(high)] = high;
-	return at;
+	return ml_put_zigzag(at, step);
 }
 
-/* Whether the address of a block is coded as a slot. */
-static inline int ml_has_slot(const struct ml_coder *c, uint64_t address)
+/* Whether the address of a block is coded as a slot; from now on it would be. */
+static inline int ml_take_slot(const struct ml_coder *c, uint64_t address)
 {
-	return c->tables && c->tables->slots[ML_SLOT(address >> 4)] == address >> 4;
+	uint64_t high = address >> 4, *slot;
+	int has;
+
+	if (!c->tables)
+		return 0;
+	slot = &c->tables->slots[ML_SLOT(high)];
+	has = *slot == high;
+	*slot = high;
+	return has;
 }
 
-/* Whether a size is coded as that of the node. */
-static inline int ml_has_size(const struct ml_coder *c, uint32_t node, uint64_t size)
+/* The same for a size and that of the node. */
+static inline int ml_take_size(const struct ml_coder *c, uint32_t node, uint64_t size)
 {
-	return c->tables && c->tables->sizes[ML_SIZE_OF(node)] == size;
+	uint64_t *known;
+	int has;
+
+	if (!c->tables)
+		return 0;
+	known = &c->tables->sizes[ML_SIZE_OF(node)];
+	has = *known == size;
+	*known = size;
+	return has;
 }
 
 static inline uint8_t *ml_put_block(uint8_t *at, struct ml_coder *c, int has_slot, uint64_t address)
 {
-	if (!has_slot)
-		return ml_put_address(at, c, address);
-	c->address = address >> 4;
-	*at++ = ML_SLOT(address >> 4);
-	return at;
-}
+	uint64_t high = address >> 4;
+	int64_t step = (int64_t)(high - c->address);
 
-static inline uint8_t *ml_put_size(uint8_t *at, struct ml_coder *c, int has_size, uint32_t node, uint64_t size)
-{
-	if (has_size)
-		return at;
-	if (c->tables)
-		c->tables->sizes[ML_SIZE_OF(node)] = size;
-	return ml_put_varint(at, size);
+	c->address = high;
+	if (!has_slot)
+		return ml_put_zigzag(at, step);
+	*at++ = ML_SLOT(high);
+	return at;
 }
 
 /* The head byte, with ML_REC_SAME_NODE or the node behind it. */
 static inline uint8_t *ml_put_head(uint8_t *at, struct ml_coder *c, unsigned head, uint32_t node)
 {
-	if (node == c->node) {
+	int64_t step = (int64_t)node - (int64_t)c->node;
+
+	c->node = node;
+	if (!step) {
 		*at++ = (uint8_t)(head | ML_REC_SAME_NODE);
 		return at;
 	}
 	*at++ = (uint8_t)head;
-	at = ml_put_zigzag(at, (int64_t)node - (int64_t)c->node);
-	c->node = node;
-	return at;
+	return ml_put_zigzag(at, step);
 }
 
 static inline __attribute__((always_inline)) uint8_t *
 ml_put_alloc(uint8_t *at, struct ml_coder *c, enum ml_domain domain, uint32_t node, uint64_t address, uint64_t size)
 {
-	int has_slot = ml_has_slot(c, address), has_size = ml_has_size(c, node, size);
+	int has_slot = ml_take_slot(c, address), has_size = ml_take_size(c, node, size);
 	unsigned head = (has_slot ? ML_RECORD_ALLOC_SLOT : ML_RECORD_ALLOC) | (unsigned)domain << 4;
+
 	at = ml_put_low(at, address);
-	if (has_size)
-		head |= ML_REC_SAME_SIZE;
-	at = ml_put_head(at, c, head, node);
+	at = ml_put_head(at, c, head | (has_size ? ML_REC_SAME_SIZE : 0), node);
 	at = ml_put_block(at, c, has_slot, address);
-	return ml_put_size(at, c, has_size, node, size);
+	return has_size ? at : ml_put_varint(at, size);
 }
 
 /* FREE and REALLOC_BEGIN. */
@@ -118,7 +131,8 @@ static inline __attribute__((always_inline)) uint8_t *ml_put_free(uint8_t *at, s
 								  enum ml_domain domain, uint32_t node,
 								  uint64_t address)
 {
-	int has_slot = ml_has_slot(c, address);
+	int has_slot = ml_take_slot(c, address);
+
 	at = ml_put_low(at, address);
 	at = ml_put_head(at, c, (unsigned)code | (unsigned)domain << 4 | (has_slot ? ML_REC_SLOT : 0), node);
 	return ml_put_block(at, c, has_slot, address);
@@ -129,15 +143,18 @@ static inline uint8_t *ml_put_realloc_end(uint8_t *at, struct ml_coder *c, enum 
 					  uint64_t size)
 {
 	unsigned head = ML_RECORD_REALLOC_END | (unsigned)outcome << 4;
-	int has_slot = ml_has_slot(c, address), has_size = ml_has_size(c, c->node, size);
+	int has_slot, has_size;
+
 	if (outcome != ML_OUTCOME_DONE) {
 		*at++ = (uint8_t)head;
 		return at;
 	}
+	has_slot = ml_take_slot(c, address);
+	has_size = ml_take_size(c, c->node, size);
 	at = ml_put_low(at, address);
 	*at++ = (uint8_t)(head | (has_slot ? ML_REC_END_SLOT : 0) | (has_size ? ML_REC_SAME_SIZE : 0));
 	at = ml_put_block(at, c, has_slot, address);
-	return ml_put_size(at, c, has_size, c->node, size);
+	return has_size ? at : ml_put_varint(at, size);
 }
 
 /* MAP, UNMAP_BEGIN, REMAP_BEGIN, PROTECT: code with its flag, then what they have in common; the caller adds the rest
