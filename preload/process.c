@@ -144,7 +144,9 @@ bool ml_process_finalizes(void)
 
 bool ml_process_may_walk(void)
 {
-	if (ml_process.python && ml_process.abi.is_initialized())
+	bool asks = !ml_process.abi.is.bound_is_variable || atomic_load(&ml_pymem_settled);
+
+	if (ml_process.python && asks && ml_process.abi.is_initialized())
 		atomic_store(&ml_process.walks, true);
 	return ml_process.walks;
 }
@@ -260,8 +262,7 @@ static void start_tracking(struct ml_object *object, bool late)
 	ml_process.abi.tls_module = object->tls_module;
 	ml_process.abi.tls_bytes = object->tls_bytes;
 	/* The loader frees the block of an object that came late when the thread ends, and frees others behind it. */
-	if (object->tls_module && !late)
-		*(void **)&ml_process.abi.tls_get_addr = ml_symbols_next("__tls_get_addr");
+	ml_process.abi.tls_stays = !late;
 	*(void **)&ml_process.is_initialized = ml_symbols_in(object, "Py_IsInitialized");
 	ml_process.python_start = object->start;
 	ml_process.python_end = object->end;

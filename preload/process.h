@@ -91,7 +91,8 @@ static inline bool ml_process_may_finalize(void)
 	return ml_process.python && ml_abi_finalizing(&ml_process.abi);
 }
 
-/* Whether frames are walked, where walks doesn't say so: looks if the interpreter is up. */
+/* Whether frames are walked, where walks doesn't say so: looks if the interpreter is up. Where no other thread could be
+   asked for its state (bound_is_variable), the one that has started it is the first to walk. */
 bool ml_process_may_walk(void);
 
 /* Asks the loader for modules that have come, and defines them. False if nothing was asked: another thread does so, or

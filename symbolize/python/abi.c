@@ -204,6 +204,7 @@ static const struct ml_python pythons[] = {
 		.code_mask = ~(uintptr_t)3,
 		.shim_owner = 3,
 		.generator_running = 4,
+		.bound_is_variable = true,
 		.lines = ML_LINES_LOCATIONS,
 		.name_member = "co_qualname", .table_member = "co_linetable",
 	},

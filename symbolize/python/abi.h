@@ -85,6 +85,7 @@ struct ml_python {
 	int8_t generator_running; /* generator_state of one that is on the stack */
 	bool has_cframe;          /* the thread state leads to its frame by way of a struct on the C stack */
 	bool current_is_global;   /* the current thread state is the GIL holder's, maybe another thread's */
+	bool bound_is_variable;   /* the state bound to a thread is in a thread-local variable, not under a key */
 	enum ml_line_table lines;
 	const char *name_member; /* what code_name and code_table are called among PyCode_Type's members */
 	const char *table_member;
@@ -118,7 +119,7 @@ struct ml_abi {
 	/* For the caller to set after ml_abi_init(): CPython's block of thread-local variables. */
 	size_t tls_module; /* number of its object, as the loader counts them (dlpi_tls_modid) */
 	size_t tls_bytes;
-	void *(*tls_get_addr)(size_t *module_and_offset); /* the loader's __tls_get_addr(); NULL: not known */
+	bool tls_stays; /* as long as the thread */
 
 	char version[32]; /* Py_GetVersion() up to the first space */
 	char why[128];    /* room for the text of a refusal */

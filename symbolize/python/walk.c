@@ -35,6 +35,60 @@ static bool is_mine(const struct ml_abi *abi, const void *thread, uintptr_t stac
 	return (pthread_t)ml_load_word(thread, abi->is.at.thread_id) == pthread_self();
 }
 
+/* What glibc has of a thread's block of an object's thread-local variables: dtv_t in sysdeps/generic/dl-dtv.h. */
+struct tls_block {
+	uintptr_t start; /* UINTPTR_MAX or 0: it is not there. Of the element at -1: the number of the last one */
+	uintptr_t to_free;
+};
+
+/* The calling thread's, by the loader's number of the object: dtv of tcbhead_t in sysdeps/x86_64/nptl/tls.h and in
+   sysdeps/aarch64/nptl/tls.h. */
+static const struct tls_block *tls_blocks(void)
+{
+	const struct tls_block *found;
+
+#if defined(__x86_64__)
+	__asm__ volatile("mov %%fs:8, %0" : "=r"(found));
+#elif defined(__aarch64__)
+	__asm__ volatile("mrs %0, tpidr_el0\n\tldr %0, [%0]" : "=r"(found));
+#else
+#error "it is not known where this machine has its thread-local variables"
+#endif
+	return found;
+}
+
+/* CPython's thread-local variables of the calling thread. NULL: they are not there. The loader, asked for them, would
+   allocate them. */
+static const void *const *variables(const struct ml_abi *abi)
+{
+	const struct tls_block *blocks = tls_blocks();
+	uintptr_t start = abi->tls_module <= blocks[-1].start ? blocks[abi->tls_module].start : 0;
+
+	return abi->tls_module && start != UINTPTR_MAX ? (const void *const *)start : NULL;
+}
+
+/* Where bound_is_variable, which of them hold a thread's current and bound state, as bits. 0: not known. */
+static uint64_t state_variables;
+
+/*
+ * Whether the calling thread may have a state, from 3.12 on. CPython can be asked for the bound one where that is under
+ * a key (pthread_getspecific(3)), but for no thread-local variable, unless this thread has used them before.
+ */
+static bool may_have_state(const struct ml_abi *abi)
+{
+	uint64_t left = __atomic_load_n(&state_variables, __ATOMIC_RELAXED);
+	const void *const *at;
+
+	if (!abi->is.bound_is_variable)
+		return abi->bound_thread() != NULL;
+	if (!left)
+		return true;
+	for (at = variables(abi); at && left; left &= left - 1)
+		if (at[__builtin_ctzll(left)])
+			return true;
+	return false;
+}
+
 /*
  * The calling thread's own thread state. Until 3.11 the current one is that of whoever holds the GIL: if it isn't the
  * one that was first bound to this thread, then this thread doesn't hold the GIL, or it runs in a subinterpreter.
@@ -42,8 +96,11 @@ static bool is_mine(const struct ml_abi *abi, const void *thread, uintptr_t stac
 static const void *own_thread(const struct ml_abi *abi, const struct ml_walker *w, uintptr_t stack_pointer)
 {
 	const void *const *interpreters;
-	const void *current = w->current ? *w->current : abi->current_thread(), *bound;
+	const void *current, *bound;
 
+	if (!abi->is.current_is_global && !w->has_looked && !may_have_state(abi))
+		return NULL;
+	current = w->current ? *w->current : abi->current_thread();
 	if (!abi->is.current_is_global)
 		return current ? current : abi->bound_thread();
 	bound = abi->bound_thread();
@@ -258,22 +315,28 @@ static const void *top_of_cframe(const struct ml_abi *abi, const void *thread, u
 }
 
 /*
- * The word in the calling thread's block of CPython's thread-local variables that holds the current state. Where two
- * have its value, which of them is the one cannot be told: then neither is taken.
+ * Finds the calling thread's thread-local variables that hold its state, the current and the bound one. Where two do,
+ * which of them is the current one cannot be told: then neither is taken.
  */
 static const void *const *find_thread_local(const struct ml_abi *abi, const void *thread)
 {
-	size_t start[2] = {abi->tls_module, 0}; /* tls_index of the psABI: module, offset */
-	const void *const *block = abi->tls_get_addr ? abi->tls_get_addr(start) : NULL, *const *found = NULL;
+	const void *const *block = variables(abi), *const *found = NULL;
+	size_t n = abi->tls_bytes / sizeof *block;
+	uint64_t bits = 0;
+	unsigned several = 0;
 
-	for (size_t i = 0; block && i < abi->tls_bytes / sizeof *block; i++) {
+	if (!block || !ml_is_readable(block, abi->tls_bytes))
+		return NULL;
+	for (size_t i = 0; i < n; i++) {
 		if (block[i] != thread)
 			continue;
-		if (found)
-			return NULL;
+		several += found != NULL;
 		found = &block[i];
+		bits |= i < 64 ? (uint64_t)1 << i : 0;
 	}
-	return found;
+	if (n <= 64 && several && abi->bound_thread() == thread)
+		__atomic_store_n(&state_variables, bits, __ATOMIC_RELAXED);
+	return several || !abi->tls_stays ? NULL : found;
 }
 
 /* The same before there were such variables. */

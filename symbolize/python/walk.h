@@ -133,8 +133,8 @@ const void *ml_walk_top_unusual(const struct ml_abi *abi, struct ml_walker *w, u
 /*
  * The innermost frame of the calling thread, a shim maybe. NULL where there is none: no Python code on the stack, no
  * thread state, one that is finalized, or a chain that cannot be trusted now. Works with and without the GIL.
- * stack_pointer: any address in the C frame of the caller or below. The caller's recursion guard must be on: the first
- * call in a thread may allocate thread-local storage of libpython's.
+ * stack_pointer: any address in the C frame of the caller or below. The caller's recursion guard must be on: before any
+ * thread state has been found, the loader may allocate libpython's thread-local variables for a thread that asks.
  */
 static inline const void *ml_walk_top(const struct ml_abi *abi, struct ml_walker *w, uintptr_t stack_pointer)
 {

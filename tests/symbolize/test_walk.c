@@ -1,6 +1,8 @@
 /* The walk over hand-made frames of every version, and over chains that are not to be trusted. */
 #include <check.h>
+#include <dlfcn.h>
 #include <errno.h>
+#include <link.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -221,25 +223,23 @@ START_TEST(knows_for_a_while_that_there_is_no_state)
 }
 END_TEST
 
-static const void *thread_locals[3];
-
-static void *fake_tls_get_addr(size_t *module_and_offset)
-{
-	ck_assert_uint_eq(module_and_offset[0], 7);
-	ck_assert_uint_eq(module_and_offset[1], 0);
-	return thread_locals;
-}
+/* CPython's thread-local variables. */
+static const void **(*thread_locals)(void);
 
 /* Where CPython keeps the current thread state. */
 static void set_variable(const void *thread)
 {
-	abi.tls_module = 7;
-	abi.tls_bytes = sizeof thread_locals;
-	abi.tls_get_addr = fake_tls_get_addr;
+	void *library = dlopen(ML_TEST_OBJECTS "/variables.so", RTLD_NOW);
+
+	ck_assert_ptr_nonnull(library);
+	*(void **)&thread_locals = dlsym(library, "variables_of_thread");
+	ck_assert_int_eq(dlinfo(library, RTLD_DI_TLS_MODID, &abi.tls_module), 0);
+	abi.tls_bytes = 4 * sizeof(void *);
+	abi.tls_stays = true;
 	if (fake.row->current_is_global)
 		fake_set_word(fake.runtime, at->runtime_current, (uintptr_t)thread);
 	else
-		thread_locals[1] = thread;
+		thread_locals()[1] = thread;
 }
 
 START_TEST(reads_the_current_state_without_a_call)
@@ -251,7 +251,6 @@ START_TEST(reads_the_current_state_without_a_call)
 	set_interpreters(false);
 	mine = thread_with_frame(cframes, &my_frame);
 	other = thread_with_frame(cframes + 2, &other_frame);
-	memset(thread_locals, 0, sizeof thread_locals);
 	set_variable(mine);
 	fake.current = fake.bound = mine;
 	ck_assert_ptr_eq(ml_walk_top(&abi, &walker, (uintptr_t)cframes), my_frame);
@@ -290,12 +289,55 @@ START_TEST(takes_no_variable_that_may_be_another)
 		return;
 	thread = thread_with_frame(cframe, &frame);
 	set_variable(thread);
-	thread_locals[2] = thread;
+	thread_locals()[2] = thread;
 	fake.current = fake.bound = thread;
 	ck_assert_ptr_eq(ml_walk_top(&abi, &walker, (uintptr_t)cframe), frame);
 	ck_assert_ptr_null(ml_walk_top_quick(&abi, &walker, (uintptr_t)cframe));
 	fake.current = fake.bound = NULL;
 	ck_assert_ptr_null(ml_walk_top(&abi, &walker, (uintptr_t)cframe));
+}
+END_TEST
+
+/* The calling thread's variables, if the loader has made them. */
+static int visit_variables(struct dl_phdr_info *info, size_t size, void *found)
+{
+	(void)size;
+	if (info->dlpi_tls_modid == abi.tls_module)
+		*(void **)found = info->dlpi_tls_data;
+	return 0;
+}
+
+/* The state that CPython would give is not asked for. */
+static void *walk_in_a_new_thread(void *frame)
+{
+	struct ml_walker other = {.self = 0};
+	void *found = NULL;
+
+	ck_assert_ptr_null(ml_walk_top(&abi, &other, HERE));
+	dl_iterate_phdr(visit_variables, &found);
+	ck_assert_ptr_null(found);
+	thread_locals()[2] = fake.bound;
+	ml_walk_may_get_state(&other);
+	ck_assert_ptr_eq(ml_walk_top(&abi, &other, HERE), frame);
+	return NULL;
+}
+
+START_TEST(asks_for_no_variable_that_is_not_there)
+{
+	uintptr_t cframe[2];
+	void *thread, *frame;
+	pthread_t other;
+
+	start(_i);
+	if (!fake.row->bound_is_variable)
+		return;
+	thread = thread_with_frame(cframe, &frame);
+	set_variable(thread);
+	thread_locals()[2] = thread;
+	fake.current = fake.bound = thread;
+	ck_assert_ptr_eq(ml_walk_top(&abi, &walker, (uintptr_t)cframe), frame);
+	ck_assert_int_eq(pthread_create(&other, NULL, walk_in_a_new_thread, frame), 0);
+	pthread_join(other, NULL);
 }
 END_TEST
 
@@ -669,6 +711,7 @@ int main(void)
 	tcase_add_loop_test(tcase, knows_for_a_while_that_there_is_no_state, FAKE_OLDEST, FAKE_NEWEST + 1);
 	tcase_add_loop_test(tcase, reads_the_current_state_without_a_call, FAKE_OLDEST, FAKE_NEWEST + 1);
 	tcase_add_loop_test(tcase, takes_no_variable_that_may_be_another, FAKE_OLDEST, FAKE_NEWEST + 1);
+	tcase_add_loop_test(tcase, asks_for_no_variable_that_is_not_there, FAKE_OLDEST, FAKE_NEWEST + 1);
 	tcase_add_loop_test(tcase, leaves_finished_threads_alone, FAKE_OLDEST, FAKE_NEWEST + 1);
 	tcase_add_loop_test(tcase, proves_frames_on_the_data_stack, first_with_data_stack, FAKE_NEWEST + 1);
 	tcase_add_loop_test(tcase, proves_generators, first_with_data_stack, FAKE_NEWEST + 1);
