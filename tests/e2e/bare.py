@@ -3,7 +3,8 @@ import os
 import subprocess
 import textwrap
 
-from support import BUILD, LIBRARY, Run, clean_environment, memline, write_program
+import pytest
+from support import BUILD, LIBRARY, Run, clean_environment, memline, run_bare, write_program
 
 HAZARDS = os.path.join(BUILD, "tests/e2e/objects/hazards.so")
 PROGRAMS = os.path.join(BUILD, "tests/e2e/programs")
@@ -52,6 +53,18 @@ def run_both(python, text, *arguments, options=(), wrapper=(), prepare=None, fol
     assert recorded == bare, f"recorded: {recorded}\n    bare: {bare}"
     run.status, run.stdout, run.stderr = recorded.status, recorded.stdout.decode(), recorded.stderr.decode()
     return run
+
+
+def libpython(python):
+    """The interpreter as a library, and the folder that it takes for its home."""
+    answer = run_bare(python, ["-c", "import sys, sysconfig as s; g = s.get_config_var; print(sys.prefix, g('LIBDIR')" +
+                                     ", g('MULTIARCH') or '.', g('INSTSONAME') or '-')"])[1].decode()
+    home, folder, multiarch, name = answer.split()
+    paths = [os.path.join(folder, name), os.path.join(folder, multiarch, name)]
+    library = next((path for path in paths if os.path.isfile(python.outside(path)) and ".so" in name), None)
+    if not library:
+        pytest.skip("this CPython has no shared library")
+    return library, home
 
 
 def meta(trace):

@@ -15,6 +15,7 @@ from interpreters import BUILD
 LIBRARY = os.path.join(BUILD, "libmemline.so")
 MEMLINE = os.path.join(BUILD, "memline")
 CALLS = os.path.join(BUILD, "tests/e2e/objects/calls.so")
+HERE = os.path.dirname(os.path.abspath(__file__))
 
 MIB = 1 << 20
 
@@ -217,6 +218,32 @@ def stacks(run, metric="allocations", having=""):
     return found
 
 
+def is_ours(place):
+    """Whether the place is in a program that is recorded, or in one of the objects of these tests."""
+    name = os.path.basename(place.rpartition(":")[0]) if place else ""
+    return name == "program.py" or bool(name) and os.path.exists(os.path.join(HERE, "objects", name))
+
+
+def ours(frames):
+    """Those frames, by what people call them."""
+    return [function.partition("(")[0] for function, place in frames if is_ours(place)]
+
+
+def by_functions(found):
+    """Stacks that are the same but for the interpreter's own functions, together: {functions of ours: number}."""
+    sums = {}
+    for frames, number in found.items():
+        functions = tuple(ours(frames))
+        sums[functions] = sums.get(functions, 0) + number
+    return sums
+
+
+def by_leaf(run, leaf):
+    """The allocations of stacks with that innermost function: {functions of ours: number}."""
+    return by_functions({frames: number for frames, number in stacks(run, having=leaf).items()
+                         if frames[-1][0].partition("(")[0] == leaf})
+
+
 def clean_environment(**changes):
     """The environment of a recorded program: nothing of this one's Python or memline settings."""
     environment = {name: value for name, value in os.environ.items()
@@ -249,12 +276,12 @@ STARTS = {
 }
 
 
-def start(python, text, *arguments, options=(), env=None, how="file", wrapper=(), sound=True):
+def start(python, text, *arguments, options=(), env=None, how="file", wrapper=(), behind=(), sound=True):
     """Starts a program under the preload. Returns the child, which can be spoken to by pipes, and its Run.
 
     options go before the program's name, arguments behind it; how says in which way the interpreter gets the program;
-    wrapper is a command that runs the interpreter. Where the traces are not sound, for a reason that the test is to
-    tell, sound is False.
+    wrapper is a command that runs the interpreter; behind are libraries that are preloaded behind ours. Where the
+    traces are not sound, for a reason that the test is to tell, sound is False.
     """
     path = write_program(textwrap.dedent(text))
     with open(path, encoding="utf-8") as file:
@@ -263,7 +290,8 @@ def start(python, text, *arguments, options=(), env=None, how="file", wrapper=()
     run.sound = sound
     words = [*wrapper, python.path, *options, *STARTS[how](path, text), *map(str, arguments)]
     command = python.prefix + list(map(python.built, words))
-    child = subprocess.Popen(command, env=clean_environment(LD_PRELOAD=LIBRARY, MEMLINE_DIR=run.folder, **(env or {})),
+    preload = ":".join([LIBRARY, *map(python.built, behind)])
+    child = subprocess.Popen(command, env=clean_environment(LD_PRELOAD=preload, MEMLINE_DIR=run.folder, **(env or {})),
                              cwd=os.path.dirname(path), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                              stderr=subprocess.PIPE)
     if how == "stdin":

@@ -5,7 +5,7 @@ import pytest
 from bare import run_both
 from interpreters import BUILD
 from packages import in_folder, packages  # noqa: F401 (a fixture)
-from support import CALLS, record, stacks
+from support import CALLS, by_functions, by_leaf, ours, record, stacks
 
 OBJECTS = os.path.join(BUILD, "tests/e2e/objects")
 TREE, LEAVES, STACKS = (os.path.join(OBJECTS, name + ".so") for name in ("tree", "leaves", "stacks"))
@@ -13,35 +13,10 @@ FULL = {"MEMLINE_NATIVE": "full"}
 ONLY_C = dict(FULL, MEMLINE_OBJECTS="off")
 
 
-def is_ours(place):
-    return place and (place.rpartition(":")[0].endswith(("program.py", ".cc", "stacks.c", "calls.c", "twin_first.c",
-                                                         "twin_second.c")))
-
-
-def ours(frames):
-    """The frames of the program and of the objects of these tests, by what people call them."""
-    return [function.partition("(")[0] for function, place in frames if is_ours(place)]
-
-
-def by_functions(found):
-    """Stacks that are the same but for the interpreter's own functions, together: {functions of ours: number}."""
-    sums = {}
-    for frames, number in found.items():
-        functions = tuple(ours(frames))
-        sums[functions] = sums.get(functions, 0) + number
-    return sums
-
-
 def touches(run):
     """Stacks of the blocks of stacks_touch()."""
     return {frames: number for frames, number in stacks(run, having="stacks_touch").items()
             if ours(frames)[-1:] == ["stacks_touch"]}
-
-
-def by_leaf(run, leaf):
-    """The allocations of stacks with that innermost function: {functions of ours: number}."""
-    return by_functions({frames: number for frames, number in stacks(run, having=leaf).items()
-                         if frames[-1][0].partition("(")[0] == leaf})
 
 
 CALL_TREE = """

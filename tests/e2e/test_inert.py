@@ -6,8 +6,8 @@ import sys
 import tempfile
 
 import pytest
-from bare import PROGRAMS, end_of, meta, run_both
-from support import BYTES, LIBRARY, Run, memline, record, run_bare, write_program
+from bare import PROGRAMS, end_of, libpython, meta, run_both
+from support import BYTES, LIBRARY, Run, memline, record, write_program
 
 
 def folder_for_traces():
@@ -60,13 +60,7 @@ def test_a_preload_that_is_not_there(python):
 
 def embed(python, program, text):
     """Runs an embedding program. Returns its Run."""
-    answer = run_bare(python, ["-c", "import sys, sysconfig as s; g = s.get_config_var; print(sys.prefix, g('LIBDIR')" +
-                                     ", g('MULTIARCH') or '.', g('INSTSONAME') or '-')"])[1].decode()
-    home, folder, multiarch, name = answer.split()
-    paths = [os.path.join(folder, name), os.path.join(folder, multiarch, name)]
-    library = next((path for path in paths if os.path.isfile(python.outside(path)) and ".so" in name), None)
-    if not library:
-        pytest.skip("this CPython has no shared library")
+    library, home = libpython(python)
     path = write_program(text)
     run = Run(python, path, path)
     command = [*python.prefix, python.built(os.path.join(PROGRAMS, program)), library,
