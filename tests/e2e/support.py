@@ -219,9 +219,10 @@ def stacks(run, metric="allocations", having=""):
 
 
 def is_ours(place):
-    """Whether the place is in a program that is recorded, or in one of the objects of these tests."""
+    """Whether the place is in a program that is recorded, or in a source of these tests."""
     name = os.path.basename(place.rpartition(":")[0]) if place else ""
-    return name == "program.py" or bool(name) and os.path.exists(os.path.join(HERE, "objects", name))
+    return name == "program.py" or bool(name) and any(
+        os.path.exists(os.path.join(HERE, folder, name)) for folder in ("objects", "programs", "extension"))
 
 
 def ours(frames):

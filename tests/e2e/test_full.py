@@ -1,11 +1,13 @@
 """MEMLINE_NATIVE=full: whole native stacks, and the Python frames where they belong."""
 import os
+import re
+import subprocess
 
 import pytest
-from bare import run_both
+from bare import allocations, run_both
 from interpreters import BUILD
 from packages import in_folder, packages  # noqa: F401 (a fixture)
-from support import CALLS, by_functions, by_leaf, ours, record, stacks
+from support import CALLS, HERE, by_functions, by_leaf, memline, ours, record, run_bare, stacks
 
 OBJECTS = os.path.join(BUILD, "tests/e2e/objects")
 TREE, LEAVES, STACKS = (os.path.join(OBJECTS, name + ".so") for name in ("tree", "leaves", "stacks"))
@@ -60,6 +62,102 @@ def test_a_tree_of_calls(python):
         assert functions[0] == "_start" or functions[0].startswith("python")
         assert functions[-1] == ("<python objects>" if "called" in functions else "leaf")
     assert run.process().rows["object"].allocated >= 3 * 20_000_000
+
+
+# The extension is asked by an address for the leaf that notes its callers.
+EXTENSION = """
+import ctypes, json, sys
+sys.path.insert(0, sys.argv[1])
+import calltree
+library = ctypes.CDLL(sys.argv[2])
+leaf = ctypes.cast(library.leaf_seen, ctypes.c_void_p).value
+def callers():
+    found = ctypes.POINTER(ctypes.c_void_p)()
+    return found[:library.leaf_callers(ctypes.byref(found))]
+keep = []
+def called():
+    keep.append(bytearray(20_000_000))
+def outer():
+    inner()
+def inner():
+    calltree.grow(12_345_678, leaf, None)
+    seen.append(callers())
+    calltree.grow(1_234_567, leaf, called)
+    seen.append(callers())
+seen = []
+outer()
+print(json.dumps(seen))
+"""
+
+
+def build_extension(python, folder):
+    """Compiles extension/calltree.cc for this Python into the folder."""
+    include = run_bare(python, ["-c", "import sysconfig; print(sysconfig.get_paths()['include'])"])[1].decode().strip()
+    if not os.path.exists(python.outside(include + "/Python.h")):
+        pytest.skip("this Python comes without its headers")
+    subprocess.run([os.environ.get("CXX", "g++"), "-O2", "-g", "-fomit-frame-pointer", "-fPIC", "-shared", "-I",
+                    python.outside(include), "-idirafter", python.outside("/usr/include"),
+                    "-o", os.path.join(folder, "calltree.so"), os.path.join(HERE, "extension/calltree.cc")], check=True)
+
+
+def whole_stack(trace, node):
+    """The frames of a node, innermost first: an address where it is native, a name where it is Python's."""
+    definitions, nodes = memline("dump", "--defs", trace), memline("dump", "--nodes", trace)
+    bases = {number: int(base, 16) for number, base in
+             re.findall(r"^module (\d+) epoch \d+ base (\w+) ", definitions, re.MULTILINE)}
+    names = dict(re.findall(r"^code (\d+) .*?:\d+ (\S+) flags ", definitions, re.MULTILINE))
+    found, parents = [], {number: line for number, *line in re.findall(
+        r"^node (\d+) parent (\d+) (code|module|mark) (\S+) (?:at (\S+))?", nodes, re.MULTILINE)}
+    while node != "0":
+        node, kind, number, at = parents[node]
+        found.append(names[number] if kind == "code" else bases[number] + int(at, 16) if kind == "module" else number)
+    return found
+
+
+def test_an_extension_from_leaf_to_root(python, tmp_path):
+    """Each frame is the one that the compiler's own unwinder finds there; only, where that finds a C call of the
+    interpreter, there are the Python frames that it runs."""
+    build_extension(python, tmp_path)
+    run = record(python, EXTENSION, tmp_path, LEAVES, env=ONLY_C)
+    level = ("<module>", "outer", "inner", "grow", "calltree::Tree::branch", "calltree::Tree::twig", "leaf_seen")
+    assert by_leaf(run, "leaf_seen") == {level: 2}
+    large = {frames: number for frames, number in stacks(run, "allocated", "call_back").items() if number > 1_000_000}
+    assert set(by_functions(large)) == {(*level, "call_back", "called")}
+    for size, callers in zip((12_345_678, 1_234_567), run.answers()):
+        (node,) = allocations(run.traces[0], size)
+        found = whole_stack(run.traces[0], node)
+        while callers[-1] in (0, 1, None):  # what may end it
+            callers.pop()
+        # From 3.11 on a C call of the interpreter runs what Python functions call, too.
+        runs = iter([["inner", "outer", "<module>"]] if python.version >= (3, 11) else
+                    [["inner"], ["outer"], ["<module>"]])
+        expected = []
+        for address in callers[1:]:
+            expected += [address] if address in found else next(runs)
+        assert found[1:] == expected
+        assert next(runs, None) is None
+
+
+def test_frees_have_their_caller_alone(python):
+    """On the Python frames. What they free has its whole stack."""
+    run = record(python, """
+        import ctypes, sys
+        touch, size = ctypes.CDLL(sys.argv[1]).stacks_touch, ctypes.c_size_t(54321)
+        def outer():
+            inner()
+        def inner():
+            touch(size)
+        outer()
+    """, STACKS, env=ONLY_C)
+    (trace,) = run.traces
+    (made,) = allocations(trace, 54321)
+    events = memline("dump", "--events", trace)
+    (block,) = re.findall(rf" alloc c node {made} at (\w+) bytes 54321$", events, re.MULTILINE)
+    freed = events[events.index(f" node {made} at {block} "):]
+    stack = whole_stack(trace, re.search(rf" free c node (\d+) at {block}$", freed, re.MULTILINE).group(1))
+    allocated = whole_stack(trace, made)
+    assert stack == [allocated[1], "inner", "outer", "<module>"]  # stacks_touch() ends with free()
+    assert len(allocated) > 10 and [each for each in allocated if isinstance(each, str)] == stack[1:]
 
 
 def test_modules_are_the_callers(python):
@@ -203,19 +301,19 @@ def test_exceptions(python):
         library = ctypes.CDLL(sys.argv[1])
         library.tree_unwinder.restype = ctypes.c_char_p
         library.tree_throw.restype = ctypes.c_long
-        print(library.tree_throw(200_000), library.tree_unwinder())
+        print(library.tree_throw(1_000_000), library.tree_unwinder())
         with open("/proc/self/maps") as maps:
             print(sorted({line.split()[-1] for line in maps if "libgcc" in line or "libunwind" in line}))
         def again(n):
             return library.tree_throw(1000) + (again(n - 1) if n else 0)
         print(again(50))
     """, TREE, env=ONLY_C)
-    assert run.stdout.startswith("1000000 b'")
+    assert run.stdout.startswith("5000000 b'")
     assert "libunwind" not in run.stdout
     found = by_leaf(run, "__cxa_allocate_exception")
-    assert sum(found.values()) == 200_000 + 51 * 1000
+    assert sum(found.values()) == 1_000_000 + 51 * 1000
     assert max(map(len, found)) == 1 + 51 + 1 + 5
-    assert found[("<module>", "tree_throw") + ("throw_from",) * 5] == 200_000
+    assert found[("<module>", "tree_throw") + ("throw_from",) * 5] == 1_000_000
 
 
 @pytest.mark.few

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from support import BYTES, memline, record
+from support import BYTES, memline, record, record_calls
 
 PROGRAM = """
 import sys, time
@@ -72,6 +72,28 @@ def test_lines_and_stacks(python):
     blocks = sorted(each["live_blocks"] for each in stacks["sites"] if each["line"] == tags["made"] and
                     each["file"] == run.file)
     assert blocks == [200, 300]
+
+
+@pytest.mark.few
+@pytest.mark.parametrize("native", ["caller", "full"])
+def test_native_threads(python, native):
+    """Blocks of threads that Python does not know: who allocated them, with the whole stack if there is one."""
+    run, _ = record_calls(python, 'keep = bind("keep", None, number, size)\n', """
+        for n in range(3):
+            keep(10, 5000)
+    """, MEMLINE_NATIVE=native)
+    for by in "line", "stack":
+        process = read(run, "--by", by, *run.sysroot)
+        # What the clock has at the same moment as the start-up is told apart.
+        found = [each for each in process["sites"] if each["function"] == "keeping_thread"]
+        assert sum(each["live_blocks"] for each in found) == 30
+        assert sum(each["live_bytes"] for each in found) == 30 * 5000
+        for each in found:
+            assert (each["module"], each["in_scope"], each["stacks"]) == ("calls", False, 1)
+            functions = [frame["function"] for frame in each["stack"]]
+            assert functions[0] == "keeping_thread"
+            assert len(functions) == 1 or functions[-1].startswith(("clone", "__clone", "thread_start", "libc+0x"))
+            assert (len(functions) > 1) == (native == "full")
 
 
 @pytest.mark.few

@@ -311,6 +311,25 @@ int calls_native_threads(int threads, int blocks, size_t n)
 	return wrong;
 }
 
+static void *keeping_thread(void *argument)
+{
+	const struct job *job = argument;
+	void *volatile block;
+
+	for (int i = 0; i < job->blocks; i++)
+		block = malloc(job->n);
+	return block;
+}
+
+/* One that keeps what it allocates. */
+int calls_keep(int blocks, size_t n)
+{
+	struct job job = {blocks, n};
+	pthread_t thread;
+
+	return pthread_create(&thread, NULL, keeping_thread, &job) || pthread_join(thread, NULL);
+}
+
 struct visit {
 	struct job job;
 	void (*python)(void);
