@@ -286,15 +286,49 @@ static uint32_t give_up(struct ml_stack *s)
 	return end_stack(s);
 }
 
+/* What a walk downwards doubts: see struct ml_walk_stack. */
+struct doubt {
+	struct ml_walk_stack stack;
+	bool top;  /* the frame that the thread state names */
+	bool next; /* the next one: that, or one that a shim names */
+};
+
+static inline struct doubt doubt(const struct ml_stack *s)
+{
+	return (struct doubt){s->walker.stack, abi()->is.has_cframe, abi()->is.has_cframe};
+}
+
+static __attribute__((noinline)) bool is_frame_after_all(struct doubt *d, const void *frame, bool left)
+{
+	const bool top = d->top, named = d->next;
+
+	d->top = false;
+	d->next = left;
+	if (abi()->careful)
+		return true;
+	return top ? ml_walk_is_top(abi(), frame) : ml_walk_is_frame(abi(), frame, named);
+}
+
+/* Whether the frame that is named next is one. */
+static inline bool is_frame(struct doubt *d, const void *frame)
+{
+	const bool left = ml_walk_may_be_left(&d->stack, frame);
+
+	return __builtin_expect(!(left | d->next), 1) || is_frame_after_all(d, frame, left);
+}
+
 /* The stack is deeper than any chain that we keep: its innermost frame under <deeper>. */
 static uint32_t innermost_only(const struct ml_stack *s, const void *top)
 {
 	struct ml_link l = {.code = NULL};
+	struct doubt d = doubt(s);
 	enum ml_frame_kind kind = ML_FRAME_SHIM;
 	const void *frame = NULL;
 
 	ml_process_count(ML_COUNTER_DEEP_STACKS, 1);
 	for (const void *f = top; f && kind == ML_FRAME_SHIM; f = ml_frame_previous(abi(), f)) {
+		if (!is_frame(&d, f))
+			return 0;
 		frame = f;
 		l.code = ml_frame_code(abi(), f);
 		kind = ml_frame_kind(abi(), f, l.code);
@@ -328,11 +362,13 @@ static inline void touch(struct ml_stack *s, uint32_t depth_before, uint32_t sam
 static uint32_t walk_whole(struct ml_stack *s, const void *top)
 {
 	const bool by_pointer = !abi()->is.instr_unit;
+	struct doubt d = doubt(s);
 	uint32_t depth = 0, known = s->depth, changed, still;
 
 	let_go(s);
-	for (const void *f = top; f && depth <= DEPTH_MAX; f = ml_frame_previous(abi(), f))
-		depth++;
+	for (const void *f = top; f && depth <= DEPTH_MAX; f = ml_frame_previous(abi(), f), depth++)
+		if (!is_frame(&d, f))
+			return give_up(s);
 	s->depth = 0;
 	if (!grow(s, depth, known < depth ? known : depth)) {
 		end_stack(s);
@@ -358,19 +394,20 @@ static uint32_t walk_whole(struct ml_stack *s, const void *top)
 /*
  * Where the stack and the chain part: the index of the uppermost link whose frame is still on the stack, among the
  * reach uppermost; above gets the frames on top of it, innermost first, and *pushed their number. NONE: further away
- * than that.
+ * than that, or there is what is no frame.
  */
 static inline __attribute__((always_inline)) uint32_t meet(const struct ml_stack *s, const void *top, uint32_t reach,
 							   const void **above, uint32_t *pushed)
 {
 	const struct ml_spot *end = s->spots + s->depth, *stop = s->depth > reach ? end - reach : s->spots;
+	struct doubt d = doubt(s);
 	const void *f = top;
 
 	for (*pushed = 0; f; f = ml_frame_previous(abi(), f)) {
 		for (const struct ml_spot *p = end; p > stop;)
 			if ((--p)->frame == f)
 				return (uint32_t)(p - s->spots);
-		if (*pushed == reach)
+		if (*pushed == reach || !is_frame(&d, f))
 			break;
 		above[(*pushed)++] = f;
 	}

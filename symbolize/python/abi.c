@@ -303,6 +303,7 @@ static const char *find_symbols(struct ml_abi *abi, const struct search *in, con
 	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
 		if (!find(in, wanted[i].symbol, wanted[i].to))
 			return compose(abi, "not a CPython that can be read: it has no ", wanted[i].symbol, "");
+	find(in, "_Py_NoneStruct", &abi->none);
 	if (!find(in, "PyThreadState_GetUnchecked", &abi->current_thread) &&
 	    !find(in, "_PyThreadState_UncheckedGet", &abi->current_thread))
 		return "not a CPython that can be read: it has no PyThreadState_GetUnchecked";

@@ -111,6 +111,7 @@ struct ml_abi {
 	struct ml_python is;
 	const char *runtime;   /* _PyRuntime */
 	const void *code_type; /* PyCode_Type */
+	const void *none;      /* Py_None, or NULL */
 	const void *generator_type;
 	const void *coroutine_type;
 	const void *async_generator_type;

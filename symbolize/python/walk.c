@@ -214,6 +214,47 @@ static bool is_in_running_generator(const struct ml_abi *abi, const void *frame)
 	return !((uintptr_t)code & 7) && ml_is_readable(code, abi->is.code_type_basicsize) && ml_code_is_one(abi, code);
 }
 
+/* So far below its upper end a C stack is looked at. */
+#define STACK_BYTES ((uintptr_t)8 << 20)
+
+static struct ml_walk_stack c_stack(const struct ml_abi *abi, uintptr_t stack_pointer)
+{
+	const uintptr_t self = (uintptr_t)pthread_self(), end = stack_pointer < self ? self : abi->main_stack_end;
+
+	return (struct ml_walk_stack){end - STACK_BYTES, abi->is.shim_owner ? STACK_BYTES : 0};
+}
+
+/* What was a code object the last time when somebody looked: there are few on the C stack. */
+static const void *whole_code;
+
+/* Whether this address, which may be anything, is that of a code object. */
+static bool is_code(const struct ml_abi *abi, const void *code)
+{
+	if (code == __atomic_load_n(&whole_code, __ATOMIC_RELAXED))
+		return true;
+	if (!code || (uintptr_t)code & 7 || !ml_is_readable(code, abi->is.code_type_basicsize) ||
+	    !ml_code_is_one(abi, code))
+		return false;
+	__atomic_store_n(&whole_code, code, __ATOMIC_RELAXED);
+	return true;
+}
+
+static bool is_in_newest_chunk(const struct ml_abi *abi, const void *frame)
+{
+	const uintptr_t *chunk = (const uintptr_t *)ml_load_word(ml_walk_seen.thread, abi->is.at.thread_chunk);
+	uintptr_t end = ml_load_word(ml_walk_seen.thread, abi->is.at.thread_chunk + sizeof(chunk));
+
+	return (uintptr_t)frame > (uintptr_t)chunk && (uintptr_t)frame < end && !((uintptr_t)frame & 7);
+}
+
+/* Whether what may be a frame has the looks of one. A shim has a code object until 3.12, then None. */
+static bool is_whole(const struct ml_abi *abi, const void *frame)
+{
+	const void *code = ml_frame_code(abi, frame);
+
+	return (code == abi->none && is_shim(abi, frame)) || is_code(abi, code);
+}
+
 /*
  * The careful walk. greenlet runs with the C stack of one greenlet and the thread state of another for a moment, in
  * which it calls PyMem_Free. What lies on the C stack then is somebody else's: the _PyCFrame of 3.11 and 3.12, and the
@@ -222,11 +263,13 @@ static bool is_in_running_generator(const struct ml_abi *abi, const void *frame)
  */
 static const void *checked(const struct ml_abi *abi, uintptr_t stack_pointer, const void *frame, bool believed)
 {
+	const struct ml_walk_stack stack = c_stack(abi, stack_pointer);
+
 	if (!frame || (uintptr_t)frame & 7)
 		return NULL;
-	if (is_on_stack(abi, stack_pointer, frame, abi->is.at.frame_size))
-		return is_shim(abi, frame) ? frame : NULL;
-	if (believed)
+	if (is_on_stack(abi, stack_pointer, frame, abi->is.at.frame_size) && is_shim(abi, frame))
+		return frame;
+	if (believed && !ml_walk_may_be_left(&stack, frame))
 		return frame;
 	if (abi->is.at.thread_base && frame == (const void *)ml_load_word(ml_walk_seen.thread, abi->is.at.thread_base))
 		return frame;
@@ -262,6 +305,30 @@ const void *ml_walk_previous_careful(const struct ml_abi *abi, const void *frame
 	if (!abi->is.at.frame_owner) /* until 3.10 frames are objects on the heap */
 		return previous;
 	return checked(abi, (uintptr_t)__builtin_frame_address(0), previous, !is_shim(abi, frame));
+}
+
+bool ml_walk_is_frame(const struct ml_abi *abi, const void *frame, bool named)
+{
+	if (is_in_newest_chunk(abi, frame))
+		return true;
+	return named ? checked(abi, (uintptr_t)__builtin_frame_address(0), frame, false) != NULL : is_whole(abi, frame);
+}
+
+/* A _PyCFrame names the one before it, which is further up on the C stack or, before the first one, in the thread
+   state. */
+bool ml_walk_is_top(const struct ml_abi *abi, const void *frame)
+{
+	const struct ml_offsets *at = &abi->is.at;
+	const char *thread = ml_walk_seen.thread;
+	const uintptr_t cframe = ml_load_word(thread, at->thread_frame), first = (uintptr_t)thread + at->thread_cframe;
+	uintptr_t before;
+
+	if (is_in_newest_chunk(abi, frame) || cframe == first)
+		return true;
+	before = ml_load_word((const void *)cframe, at->cframe_frame + sizeof(frame));
+	if (before == first || (before > cframe && is_on_stack(abi, cframe, (const void *)before, 1)))
+		return true;
+	return ml_is_readable(frame, at->frame_size) && is_whole(abi, frame);
 }
 
 /* Whether the thread state is to be left alone: cleared, or one that was left behind when the interpreter ended. */
@@ -348,13 +415,14 @@ static const void *const *find_global(const struct ml_abi *abi, const void *thre
 }
 
 /* Notes how to get at the thread state next time, where it is the current one. */
-static void remember(const struct ml_abi *abi, struct ml_walker *w, const void *thread)
+static void remember(const struct ml_abi *abi, struct ml_walker *w, const void *thread, uintptr_t stack_pointer)
 {
 	if ((w->has_looked && w->bound == thread) || abi->current_thread() != thread)
 		return;
 	if (!w->has_looked)
 		w->current = abi->is.current_is_global ? find_global(abi, thread) : find_thread_local(abi, thread);
 	w->has_looked = true;
+	w->stack = c_stack(abi, stack_pointer);
 	w->self = (uintptr_t)pthread_self();
 	w->bound = thread;
 }
@@ -369,7 +437,7 @@ const void *ml_walk_top_unusual(const struct ml_abi *abi, struct ml_walker *w, u
 	}
 	if (is_over(abi, thread))
 		return NULL;
-	remember(abi, w, thread);
+	remember(abi, w, thread, stack_pointer);
 	ml_walk_seen = (struct ml_walk_seen){thread, NULL}; /* always: careful may be set while this walk goes on */
 	if (abi->is.has_cframe)
 		return top_of_cframe(abi, thread, stack_pointer);

@@ -21,14 +21,25 @@ enum ml_frame_kind {
 	ML_FRAME_BAD,  /* not a frame: stop */
 };
 
+/*
+ * A C++ exception or a longjmp() that passes over C calls of the interpreter takes no frame off the thread state. Until
+ * a call or return of Python code does so, frames of these C calls are still named, and so is, in 3.11 and 3.12, a
+ * _PyCFrame; and what was on the C stack, the _PyCFrame and from 3.12 on shims, has anything in its place. So a frame
+ * that is there is in doubt, and what is named there: a shim's caller, and until 3.12 the innermost frame.
+ */
+struct ml_walk_stack {
+	uintptr_t start, bytes; /* of a thread's C stack, or a little more; bytes is 0 where no frame is in doubt */
+};
+
 /* What a thread remembers from one walk to the next: how to get at its thread state without a call. Starts as zero, in
    each thread. */
 struct ml_walker {
 	/* The variable of CPython's that holds the current state, from 3.12 on one for each thread; NULL: not found. */
 	const void *const *current;
-	const void *bound; /* before 3.12: the state that was first bound to this thread. May be gone */
-	uintptr_t self;    /* pthread_self() */
-	bool has_looked;   /* for current */
+	const void *bound;          /* before 3.12: the state that was first bound to this thread. May be gone */
+	uintptr_t self;             /* pthread_self() */
+	bool has_looked;            /* for current */
+	struct ml_walk_stack stack; /* known when it has */
 	/* Walks that need not look for a thread state, since there was none: see ml_walk_may_get_state(). */
 	uint32_t stateless;
 };
@@ -144,6 +155,18 @@ static inline const void *ml_walk_top(const struct ml_abi *abi, struct ml_walker
 		ml_walk_begin(abi, w);
 	return frame || ml_walk_is_stateless(w) ? frame : ml_walk_top_unusual(abi, w, stack_pointer);
 }
+
+/* Whether a frame is on the C stack, or was. */
+static inline bool ml_walk_may_be_left(const struct ml_walk_stack *stack, const void *frame)
+{
+	return (uintptr_t)frame - stack->start < stack->bytes;
+}
+
+/* Whether a frame that may be left is one, or what such a frame names as its caller (named). */
+bool ml_walk_is_frame(const struct ml_abi *abi, const void *frame, bool named);
+
+/* Until 3.12: whether the innermost frame is one. */
+bool ml_walk_is_top(const struct ml_abi *abi, const void *frame);
 
 /* The frame that called this one, or NULL. */
 static inline const void *ml_frame_previous(const struct ml_abi *abi, const void *frame)

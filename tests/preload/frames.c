@@ -3,6 +3,7 @@
 #include <check.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/auxv.h>
 
 #include "preload/process.h"
 
@@ -28,6 +29,7 @@ struct thread {
 	const void *frame;
 	uint32_t status;
 	int tracing;
+	const void *chunk, *top;
 };
 
 #define COMPACT_ASCII (1u << 2 | 1u << 5 | 1u << 6) /* one byte a character; compact; ASCII */
@@ -36,6 +38,7 @@ struct thread {
 
 __thread const struct frame *frames_top;
 __thread int frames_tracing;
+const void *frames_chunk, *frames_chunk_end;
 uintptr_t frames_finalizing;
 
 static const struct type code_type, text_type = {.flags = 1u << 28}, bytes_type = {.flags = 1u << 27};
@@ -60,6 +63,8 @@ static void *current_thread(void)
 
 	thread.frame = frames_top;
 	thread.tracing = frames_tracing;
+	thread.chunk = frames_chunk;
+	thread.top = frames_chunk_end;
 	return &thread;
 }
 
@@ -76,20 +81,24 @@ void frames_start(unsigned how)
 	memset(a, 0, sizeof *a);
 	strcpy(a->version, "3.99.0");
 	a->runtime = (const char *)&frames_finalizing;
+	a->main_stack_end = getauxval(AT_RANDOM);
 	a->code_type = &code_type;
 	a->current_thread = a->bound_thread = current_thread;
 	a->is_initialized = is_initialized;
+	a->is.code_type_basicsize = sizeof(struct code);
 	a->is.code_mask = ~(uintptr_t)3;
 	a->is.shim_owner = FRAME_OWNER_SHIM;
 	a->is.cleared = CLEARED;
 	a->is.lines = ML_LINES_LOCATIONS;
 	at->thread_frame = offsetof(struct thread, frame);
+	at->thread_chunk = offsetof(struct thread, chunk);
 	at->thread_status = offsetof(struct thread, status);
 	at->frame_previous = offsetof(struct frame, previous);
 	at->frame_code = offsetof(struct frame, code);
 	at->frame_instr = how & FRAMES_INDEX ? offsetof(struct frame, index) : offsetof(struct frame, instr);
 	a->is.instr_unit = how & FRAMES_INDEX ? sizeof(uint16_t) : 0;
 	at->frame_owner = offsetof(struct frame, owner);
+	at->frame_size = sizeof(struct frame);
 	at->code_file = offsetof(struct code, file);
 	at->code_name = offsetof(struct code, name);
 	at->code_table = offsetof(struct code, table);

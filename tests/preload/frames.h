@@ -45,6 +45,9 @@ extern __thread const struct frame *frames_top;
 /* Not 0: a function of sys.settrace() runs in the calling thread. */
 extern __thread int frames_tracing;
 
+/* The data stack that has all frames but shims, in one chunk. NULL: nobody looks for it. */
+extern const void *frames_chunk, *frames_chunk_end;
+
 /* Not 0: the interpreter finalizes. */
 extern uintptr_t frames_finalizing;
 

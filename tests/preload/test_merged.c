@@ -41,7 +41,7 @@ static unsigned any(unsigned below)
 }
 
 /* The Python stack: frame i is called by frame i - 1. Each C call of the interpreter begins with one of them. */
-static struct frame frames[FRAMES_MAX], *on_stack[FRAMES_MAX];
+static struct frame chunk[FRAMES_MAX + 1], *const frames = &chunk[1], *on_stack[FRAMES_MAX];
 static unsigned depth, calls[FRAMES_MAX], calls_n;
 
 static void push(struct frame *f, unsigned owner)
@@ -206,6 +206,8 @@ static void (*start(const char *object, enum how as))(const struct shapes *, uns
 	ck_assert(ml_stack_prepare(&stack));
 	ck_assert(ml_stack_prepare(&reference));
 	depth = calls_n = events = 0;
+	frames_chunk = chunk;
+	frames_chunk_end = frames + FRAMES_MAX;
 	return function;
 }
 

@@ -238,7 +238,7 @@ END_TEST
 START_TEST(records_under_the_stack)
 {
 	struct code *code;
-	struct frame root = {.previous = NULL}, top = {.previous = &root};
+	static struct frame root, top = {.previous = &root};
 	const void *caller = (const void *)(uintptr_t)&make;
 	struct ml_thread *t;
 	struct trace_event *events;

@@ -471,6 +471,34 @@ START_TEST(gives_up_at_what_is_no_frame)
 }
 END_TEST
 
+/* A C++ exception has passed over the C call of the interpreter that had the shim on its stack. */
+START_TEST(gives_up_at_a_shim_that_was_left)
+{
+	struct frame shim = {.index = -1000, .owner = FRAME_OWNER_SHIM}, whole;
+
+	start(FRAMES_VERSIONS);
+	frames_chunk = data_stack;
+	frames_chunk_end = data_stack + ROOM;
+	push_many(10);
+	check(0);
+	call(&shim);
+	push(codes[1], 5);
+	check(1);
+	whole = shim;
+	memset(&shim, 0x58, sizeof shim);
+	push(codes[2], 5);
+	ck_assert_uint_eq(ml_stack_python(&stack), 0);
+	ck_assert_uint_eq(ml_file_header()->counter[ML_COUNTER_BAD_STACKS], 1);
+	shim = whole;
+	shim.previous = (const void *)0x5a5a5a58;
+	push(codes[3], 5);
+	ck_assert_uint_eq(ml_stack_python(&stack), 0);
+	ck_assert_uint_eq(ml_file_header()->counter[ML_COUNTER_BAD_STACKS], 2);
+	shim = whole;
+	check(2);
+}
+END_TEST
+
 /* A frame whose code can't be described is left out. */
 START_TEST(leaves_out_code_that_makes_no_sense)
 {
@@ -552,6 +580,7 @@ int main(void)
 	tcase_add_test(c, bears_a_chain_that_cannot_grow);
 	tcase_add_loop_test(c, tells_code_that_takes_anothers_place, 0, HOWS);
 	tcase_add_test(c, gives_up_at_what_is_no_frame);
+	tcase_add_test(c, gives_up_at_a_shim_that_was_left);
 	tcase_add_test(c, leaves_out_code_that_makes_no_sense);
 	tcase_add_test(c, puts_the_caller_on_top);
 	tcase_add_test(c, forgets);

@@ -82,6 +82,34 @@ extern "C" long tree_throw(int times)
 	return destroyed;
 }
 
+extern "C" void tree_raise(int number)
+{
+	throw tree::Thrown{number};
+}
+
+// Gives the number of the exception that passes over Python, or -1.
+extern "C" int tree_pass(void (*python)())
+{
+	try {
+		python();
+	} catch (const tree::Thrown &thrown) {
+		return thrown.number;
+	}
+	return -1;
+}
+
+// Writes over what was on the stack, so many frames deep, and allocates in each.
+extern "C" __attribute__((noinline)) int tree_overwrite(int depth)
+{
+	volatile char text[512];
+	for (char volatile &each : text)
+		each = 0x5a;
+	void *block = std::malloc(77);
+	asm volatile("" : "+r"(block));
+	std::free(block);
+	return text[depth] + (depth ? tree_overwrite(depth - 1) : 0);
+}
+
 // The object that has the function that throws.
 extern "C" const char *tree_unwinder()
 {
