@@ -295,7 +295,7 @@ struct doubt {
 
 static inline struct doubt doubt(const struct ml_stack *s)
 {
-	return (struct doubt){s->walker.stack, abi()->is.has_cframe, abi()->is.has_cframe};
+	return (struct doubt){ml_walk_stack(abi(), &s->walker), abi()->is.has_cframe, abi()->is.has_cframe};
 }
 
 static __attribute__((noinline)) bool is_frame_after_all(struct doubt *d, const void *frame, bool left)

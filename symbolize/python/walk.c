@@ -214,16 +214,6 @@ static bool is_in_running_generator(const struct ml_abi *abi, const void *frame)
 	return !((uintptr_t)code & 7) && ml_is_readable(code, abi->is.code_type_basicsize) && ml_code_is_one(abi, code);
 }
 
-/* So far below its upper end a C stack is looked at. */
-#define STACK_BYTES ((uintptr_t)8 << 20)
-
-static struct ml_walk_stack c_stack(const struct ml_abi *abi, uintptr_t stack_pointer)
-{
-	const uintptr_t self = (uintptr_t)pthread_self(), end = stack_pointer < self ? self : abi->main_stack_end;
-
-	return (struct ml_walk_stack){end - STACK_BYTES, abi->is.shim_owner ? STACK_BYTES : 0};
-}
-
 /* What was a code object the last time when somebody looked: there are few on the C stack. */
 static const void *whole_code;
 
@@ -263,7 +253,10 @@ static bool is_whole(const struct ml_abi *abi, const void *frame)
  */
 static const void *checked(const struct ml_abi *abi, uintptr_t stack_pointer, const void *frame, bool believed)
 {
-	const struct ml_walk_stack stack = c_stack(abi, stack_pointer);
+	const struct ml_walker here = {.self = (uintptr_t)pthread_self(),
+				       .has_looked = true,
+				       .on_first_stack = stack_pointer >= (uintptr_t)pthread_self()};
+	const struct ml_walk_stack stack = ml_walk_stack(abi, &here);
 
 	if (!frame || (uintptr_t)frame & 7)
 		return NULL;
@@ -422,8 +415,8 @@ static void remember(const struct ml_abi *abi, struct ml_walker *w, const void *
 	if (!w->has_looked)
 		w->current = abi->is.current_is_global ? find_global(abi, thread) : find_thread_local(abi, thread);
 	w->has_looked = true;
-	w->stack = c_stack(abi, stack_pointer);
 	w->self = (uintptr_t)pthread_self();
+	w->on_first_stack = stack_pointer >= w->self;
 	w->bound = thread;
 }
 

@@ -36,10 +36,10 @@ struct ml_walk_stack {
 struct ml_walker {
 	/* The variable of CPython's that holds the current state, from 3.12 on one for each thread; NULL: not found. */
 	const void *const *current;
-	const void *bound;          /* before 3.12: the state that was first bound to this thread. May be gone */
-	uintptr_t self;             /* pthread_self() */
-	bool has_looked;            /* for current */
-	struct ml_walk_stack stack; /* known when it has */
+	const void *bound;   /* before 3.12: the state that was first bound to this thread. May be gone */
+	uintptr_t self;      /* pthread_self() */
+	bool has_looked;     /* for current */
+	bool on_first_stack; /* it was the process's first thread's that was in use then */
 	/* Walks that need not look for a thread state, since there was none: see ml_walk_may_get_state(). */
 	uint32_t stateless;
 };
@@ -154,6 +154,18 @@ static inline const void *ml_walk_top(const struct ml_abi *abi, struct ml_walker
 	if (frame)
 		ml_walk_begin(abi, w);
 	return frame || ml_walk_is_stateless(w) ? frame : ml_walk_top_unusual(abi, w, stack_pointer);
+}
+
+/* So far below its upper end a C stack is looked at. */
+#define ML_WALK_STACK_BYTES ((uintptr_t)8 << 20)
+
+/* Of a walker that has looked: in no other stack anything has been left. */
+static inline struct ml_walk_stack ml_walk_stack(const struct ml_abi *abi, const struct ml_walker *w)
+{
+	const uintptr_t end = w->on_first_stack ? abi->main_stack_end : w->self;
+	const bool doubts = w->has_looked && abi->is.shim_owner;
+
+	return (struct ml_walk_stack){end - ML_WALK_STACK_BYTES, doubts ? ML_WALK_STACK_BYTES : 0};
 }
 
 /* Whether a frame is on the C stack, or was. */
