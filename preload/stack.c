@@ -610,7 +610,7 @@ uint32_t ml_stack_changed(struct ml_stack *s, const void *top)
 		ml_walk_begin(abi(), &s->walker);
 		node = follow(s, top);
 	} else if (ml_walk_is_stateless(&s->walker)) {
-		return end_stack(s);
+		return s->depth ? end_stack(s) : 0;
 	} else {
 		node = without_top(s);
 	}
