@@ -89,7 +89,7 @@ static inline uint32_t stack(struct ml_thread *t, struct ml_ring *r, enum ml_dom
 	uint32_t python;
 
 	t->busy = ML_IN_RECORD;
-	python = python_stack(&r->stack);
+	python = ml_stack_is_native(&r->stack) ? 0 : python_stack(&r->stack);
 	if (!caller)
 		*node = python;
 	else if (__builtin_expect(ml_options.native == ML_NATIVE_CALLER, 1))

@@ -201,6 +201,12 @@ static inline __attribute__((always_inline)) bool ml_stack_same_down(const struc
 	return (const void *)ml_load_word(p->frame, previous_at) == p[-1].frame;
 }
 
+/* Whether the thread is known to have no Python stack, and never had one: ml_stack_python() would give 0. */
+static inline bool ml_stack_is_native(struct ml_stack *s)
+{
+	return !s->walker.current && !s->depth && ml_walk_is_stateless(&s->walker);
+}
+
 /* What ml_stack_python() gives where the frames may be others than those of the event before. top: of
    ml_walk_top_quick(). */
 uint32_t ml_stack_changed(struct ml_stack *s, const void *top);
