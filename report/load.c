@@ -404,9 +404,8 @@ static void add_node(struct ml_trace *t, uint32_t number, const struct ml_node *
 	}
 }
 
-/* Reads those from a number on. `slots` is the number of nodes that the data seen so far can hold: a number far beyond
-   it is damage, not a stack. */
-static void read_nodes(struct ml_trace *t, const struct ml_extent *e, uint32_t from, uint64_t *slots)
+/* `slots` is the number of nodes that the data seen so far can hold: a number far beyond it is damage, not a stack. */
+static void read_nodes(struct ml_trace *t, const struct ml_extent *e, uint32_t from, uint32_t to, uint64_t *slots)
 {
 	uint64_t at = e->offset, end = at + ml_file_within(t, e);
 	struct ml_file_window w;
@@ -422,7 +421,7 @@ static void read_nodes(struct ml_trace *t, const struct ml_extent *e, uint32_t f
 		at -= (at - e->offset) % sizeof *node;
 		number = e->id + (at - e->offset) / sizeof *node;
 		node = ml_file_window_get(&w, at, sizeof *node);
-		if (!node)
+		if (!node || number >= to)
 			break;
 		if (!node->subject)
 			continue;
@@ -446,11 +445,10 @@ static int by_first_node(const void *a, const void *b)
 	return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
-/* In the order of their numbers, so that parents come first. */
-static void read_all_nodes(struct ml_trace *t)
+/* Reads those from a number on that lie below another, in the order of their numbers, so that parents come first. */
+static void read_nodes_between(struct ml_trace *t, uint32_t from, uint32_t to)
 {
 	struct ml_extent *sorted = ml_memory_get(t->extents_n, sizeof *sorted);
-	const uint32_t from = t->nodes_n; /* what was read before */
 	uint64_t slots = from;
 	size_t n = 0;
 
@@ -458,23 +456,53 @@ static void read_all_nodes(struct ml_trace *t)
 		if (t->extents[i].kind == ML_EXTENT_NODES)
 			sorted[n++] = t->extents[i];
 	qsort(sorted, n, sizeof *sorted, by_first_node);
-	if (!from) {
+	for (size_t i = 0; i < n; i++)
+		read_nodes(t, &sorted[i], from, to, &slots);
+	free(sorted);
+}
+
+/* The first from a number on that is not there. */
+static uint32_t missing_node(const struct ml_trace *t, uint32_t from)
+{
+	while (from < t->nodes_n && t->nodes[from].subject)
+		from++;
+	return from;
+}
+
+/* Those that were not read before. A process that runs makes one behind the other: where one is missing it may have
+   come since, and those behind it, too. So they are read once more as far as the first reading went. */
+static void read_all_nodes(struct ml_trace *t)
+{
+	struct ml_damage_count before[ML_DAMAGES];
+	uint32_t from, to;
+
+	if (!t->nodes_n) {
 		t->nodes = ml_memory_grow(t->nodes, 0, sizeof *t->nodes);
 		t->nodes[t->nodes_n++] = (struct ml_node){0};
 	}
-	for (size_t i = 0; i < n; i++)
-		read_nodes(t, &sorted[i], from, &slots);
-	free(sorted);
+	from = t->nodes_n;
+	memcpy(before, t->damage, sizeof before);
+	read_nodes_between(t, from, UINT32_MAX);
+	to = t->nodes_n;
+	if (missing_node(t, from) == to)
+		return;
+	memcpy(t->damage, before, sizeof before);
+	t->nodes_n = from;
+	read_nodes_between(t, from, to);
 }
 
 /* COUNTS. */
 
-static bool count_makes_sense(const struct ml_trace *t, const struct ml_count *c)
-{
-	return c->count <= ML_COUNT_MAX + 1 && ml_load_code(t, c->code) && c->line && c->line <= INT32_MAX;
-}
+/* The counts as they are in the file, and where. */
+struct found_counts {
+	struct found_count {
+		struct ml_count count;
+		uint64_t offset;
+	} * items;
+	size_t n;
+};
 
-static void read_counts(struct ml_trace *t, const struct ml_extent *e)
+static void find_counts_in(struct ml_trace *t, const struct ml_extent *e, struct found_counts *found)
 {
 	uint64_t at = e->offset, end = at + ml_file_within(t, e);
 	struct ml_file_window w;
@@ -484,26 +512,42 @@ static void read_counts(struct ml_trace *t, const struct ml_extent *e)
 	for (; (c = ml_file_window_get(&w, at, sizeof *c)); at += sizeof *c) {
 		if (!c->count)
 			continue;
-		if (!count_makes_sense(t, c)) {
-			ml_file_damaged(t, ML_DAMAGE_COUNT, at);
-			continue;
-		}
-		t->counts = ml_memory_grow(t->counts, t->counts_n, sizeof *t->counts);
-		t->counts[t->counts_n++] = *c;
+		found->items = ml_memory_grow(found->items, found->n, sizeof *found->items);
+		found->items[found->n++] = (struct found_count){*c, at};
 	}
 	ml_file_window_close(&w);
 	t->counts_lines = true;
 }
 
-/* As they are now: counts grow, and new ones come between. */
-static void read_all_counts(struct ml_trace *t)
+static struct found_counts find_counts(struct ml_trace *t)
 {
-	free(t->counts);
-	t->counts = NULL;
-	t->counts_n = 0;
+	struct found_counts found = {NULL, 0};
+
 	for (size_t i = 0; i < t->extents_n; i++)
 		if (t->extents[i].kind == ML_EXTENT_COUNTS)
-			read_counts(t, &t->extents[i]);
+			find_counts_in(t, &t->extents[i], &found);
+	return found;
+}
+
+static bool count_makes_sense(const struct ml_trace *t, const struct ml_count *c)
+{
+	return c->count <= ML_COUNT_MAX + 1 && ml_load_code(t, c->code) && c->line && c->line <= INT32_MAX;
+}
+
+/* In the place of what was read before: counts grow, and new ones come between. */
+static void take_counts(struct ml_trace *t, const struct found_counts *found)
+{
+	free(t->counts);
+	t->counts = ml_memory_get(found->n, sizeof *t->counts);
+	t->counts_n = 0;
+	for (size_t i = 0; i < found->n; i++) {
+		const struct found_count *f = &found->items[i];
+		if (count_makes_sense(t, &f->count))
+			t->counts[t->counts_n++] = f->count;
+		else
+			ml_file_damaged(t, ML_DAMAGE_COUNT, f->offset);
+	}
+	free(found->items);
 }
 
 /* The whole. */
@@ -533,7 +577,7 @@ struct ml_trace *ml_load_open_meta(const char *path, char **error)
 	return t;
 }
 
-/* To be called before definitions and nodes are read: a process that runs defines things first and then uses them. */
+/* To be called before what the events use is read. */
 static void read_rings(struct ml_trace *t)
 {
 	int tries = SNAPSHOT_TRIES;
@@ -544,11 +588,15 @@ static void read_rings(struct ml_trace *t)
 	} while (!ml_merge_has_all_rings(t) && --tries);
 }
 
+/* A process that runs defines things first and then uses them: what uses others is read before these, last of all the
+   definitions. */
 static void read_own(struct ml_trace *t)
 {
-	read_all_definitions(t);
+	const struct found_counts counts = find_counts(t);
+
 	read_all_nodes(t);
-	read_all_counts(t);
+	read_all_definitions(t);
+	take_counts(t, &counts);
 	t->own_nodes_n = t->nodes_n;
 	t->own_codes_n = t->codes_n;
 	t->own_modules_n = t->modules_n;

@@ -370,20 +370,20 @@ static void add_parts(struct ml_trace *t)
 	qsort(m->parts, m->parts_n, sizeof *m->parts, by_place);
 }
 
-/* The copy of a ring's piece is as good as the ring where it is whole, and may go further than our snapshot. */
-static int is_whole_copy(struct ml_trace *t, const struct part *copy, const struct part *ring)
+static bool is_whole(struct ml_trace *t, const struct part *copy, size_t least_bytes)
 {
 	struct ml_load_piece piece;
-	int whole;
+	bool whole;
 
 	if (ml_load_piece(t, copy->extent, &piece) < 0)
-		return 0;
-	whole = piece.intact && piece.bytes >= ring->snapshot->bytes;
+		return false;
+	whole = piece.intact && piece.bytes >= least_bytes;
 	free(piece.events);
 	return whole;
 }
 
-/* The part to be read of those with the same ring and sequence: the ring, or its whole copy. */
+/* The part to be read of those with the same ring and sequence: the ring, or its copy where that is whole, since it may
+   go further than our snapshot. */
 static struct part choose_part(struct ml_trace *t, const struct part *parts, size_t n)
 {
 	const struct part *copy = NULL, *ring = NULL;
@@ -395,7 +395,14 @@ static struct part choose_part(struct ml_trace *t, const struct part *parts, siz
 		else
 			*first = &parts[i];
 	}
-	return !ring || (copy && is_whole_copy(t, copy, ring)) ? *copy : *ring;
+	return !ring || (copy && is_whole(t, copy, ring->snapshot->bytes)) ? *copy : *ring;
+}
+
+/* A ring's last part may be the copy of a piece that was begun and ended since the ring was read, and that is still
+   being written to the file. Its events are behind the cut. */
+static bool is_unfinished(struct ml_trace *t, const struct part *last)
+{
+	return t->merge->running && !last->snapshot && !is_whole(t, last, 0);
 }
 
 static void choose_parts(struct ml_trace *t)
@@ -405,10 +412,13 @@ static void choose_parts(struct ml_trace *t)
 	size_t kept = 0;
 
 	for (size_t i = 0, end; i < m->parts_n; i = end) {
+		struct part chosen;
 		for (end = i + 1; end < m->parts_n; end++)
 			if (parts[end].ring != parts[i].ring || parts[end].sequence != parts[i].sequence)
 				break;
-		parts[kept++] = choose_part(t, parts + i, end - i);
+		chosen = choose_part(t, parts + i, end - i);
+		if ((end < m->parts_n && parts[end].ring == chosen.ring) || !is_unfinished(t, &chosen))
+			parts[kept++] = chosen;
 	}
 	m->parts_n = kept;
 }
@@ -530,13 +540,6 @@ void ml_merge_free(struct ml_merge *m)
 	free(m);
 }
 
-/* Damage of a piece; but what a running process is about to write is none. */
-static void piece_damaged(struct ml_trace *t, const struct stream *s, uint64_t offset)
-{
-	if (!t->merge->running || s->next < s->end)
-		ml_file_damaged(t, ML_DAMAGE_PIECE, offset);
-}
-
 static void leave_part(struct stream *s)
 {
 	free(s->loaded);
@@ -573,11 +576,11 @@ static int load_part(struct ml_trace *t, struct stream *s)
 	} else {
 		t->merge->bytes_read += p->extent->length;
 		if (ml_load_piece(t, p->extent, &piece) < 0) {
-			piece_damaged(t, s, p->offset);
+			ml_file_damaged(t, ML_DAMAGE_PIECE, p->offset);
 			return 0;
 		}
 		if (!piece.intact)
-			piece_damaged(t, s, p->offset);
+			ml_file_damaged(t, ML_DAMAGE_PIECE, p->offset);
 		s->start = s->loaded = piece.events;
 		s->bytes = piece.bytes;
 		if (piece.head.ring != p->ring || ML_PIECE_SEQUENCE(piece.head.state) != p->sequence)
@@ -593,7 +596,7 @@ static int load_part(struct ml_trace *t, struct stream *s)
 		return 1;
 	}
 	if (s->bytes)
-		piece_damaged(t, s, s->offset);
+		ml_file_damaged(t, ML_DAMAGE_PIECE, s->offset);
 	leave_part(s);
 	return 0;
 }
@@ -615,7 +618,7 @@ static int next_record(struct ml_trace *t, struct stream *s, struct ml_moment *m
 		if (got > 0)
 			return 1;
 		if (got < 0)
-			piece_damaged(t, s, m->offset);
+			ml_file_damaged(t, ML_DAMAGE_PIECE, m->offset);
 		do {
 			if (s->next == s->end || is_at_stop(s)) {
 				s->halted = s->next != s->end || s->cursor.end != s->start + s->bytes;

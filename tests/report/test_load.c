@@ -638,89 +638,139 @@ END_TEST
 
 #define LIVE_PIECES 4096u
 #define LIVE_RING 2048u
+#define LIVE_NODES 16384u
+#define LIVE_ENTRIES (LIVE_PIECES + 5)
 
-/* Writes as a recorder does: two rings in turn, each event numbered, full pieces appended. */
-static void write_live(int fd, uint8_t *file, size_t extents_at, size_t rings_at, size_t pieces_at, _Atomic int *stop)
-{
-	struct ml_extent *entry = (struct ml_extent *)(file + extents_at);
-	struct ml_piece *piece[2];
-	uint8_t *at[2];
-	struct ml_coder coder[2] = {{0}};
-	uint64_t turn[2] = {0}, last = 0, number = 0, state[2] = {0};
+struct live_code {
+	struct ml_def_code def;
+	char text[8];
+};
 
-	for (unsigned i = 0; i < 2; i++) {
-		piece[i] = (struct ml_piece *)(file + rings_at + i * LIVE_RING);
-		at[i] = ml_put_base((uint8_t *)(piece[i] + 1), 0, 0, 100 + i);
-		piece[i]->ring = i;
-		atomic_store((_Atomic uint64_t *)&piece[i]->state,
-			     ML_PIECE_STATE(0, at[i] - (uint8_t *)(piece[i] + 1)));
-	}
-	while (!atomic_load(stop)) {
-		unsigned i = number / 7 % 2;
-		uint8_t *start = (uint8_t *)(piece[i] + 1);
-		if (number % 7 == 0) {
-			at[i] = ml_put_turn(at[i], ++last - turn[i]);
-			turn[i] = last;
-		}
-		at[i] = ml_put_free(at[i], &coder[i], ML_RECORD_FREE, ML_DOMAIN_C, 0, number++ * 16);
-		atomic_store((_Atomic uint64_t *)&piece[i]->state, ML_PIECE_STATE(state[i], (uint32_t)(at[i] - start)));
-		if (number % 64 == 0)
-			usleep(1); /* so that the reader comes between at many points */
-		if ((size_t)(at[i] - start) < LIVE_RING - sizeof(struct ml_piece) - 4 * ML_RECORD_MAX)
-			continue;
-		if (entry == (struct ml_extent *)(file + extents_at) + LIVE_PIECES)
-			break;
-		entry->offset = pieces_at;
-		entry->kind = ML_EXTENT_EVENTS;
-		entry->id = i;
-		entry->sequence = state[i];
-		atomic_store((_Atomic uint64_t *)&entry->length, (uint64_t)(at[i] - (uint8_t *)piece[i]));
-		piece[i]->checksum = ml_checksum(start, (uint64_t)(at[i] - start));
-		piece[i]->last_turn = turn[i];
-		if (pwrite(fd, piece[i], (size_t)entry->length, (off_t)pieces_at) != (ssize_t)entry->length)
-			_exit(1);
-		pieces_at += (entry->length + 7) / 8 * 8;
-		entry++;
-		coder[i] = (struct ml_coder){0};
-		atomic_store((_Atomic uint64_t *)&piece[i]->state, ML_PIECE_STATE(++state[i], 0));
-		at[i] = ml_put_base(start, turn[i], 0, 100 + i);
-	}
-}
+/* The parts of the file, but for the pieces behind it. */
+struct live_file {
+	struct ml_header header;
+	struct ml_extent directory[LIVE_ENTRIES];
+	struct {
+		struct ml_piece piece;
+		uint8_t events[LIVE_RING - sizeof(struct ml_piece)];
+	} rings[2];
+	struct ml_node nodes[LIVE_NODES];
+	struct live_code codes[LIVE_NODES];
+	struct ml_count counts[LIVE_NODES];
+};
 
 /* A file that a process of its own writes to. */
 static struct live {
 	_Atomic int *stop;
 	int fd;
-	size_t size; /* behind it, pieces are appended */
-	uint8_t *file;
+	struct live_file *file;
 	pid_t child;
 } live;
 
+/* Code objects, nodes and counts as a recorder makes them: each complete before the next. A node's code has its number,
+   and its first line. */
+static void define_live(struct live_file *f, uint32_t n)
+{
+	struct live_code *code = &f->codes[n];
+
+	code->def = (struct ml_def_code){
+		.def = {.kind = ML_DEF_CODE}, .id = n, .first_line = n, .file_bytes = 4, .name_bytes = 1};
+	memcpy(code->text, "a.pyf", 5);
+	__atomic_store_n(&code->def.def.length, (uint32_t)sizeof *code, __ATOMIC_RELEASE);
+	f->nodes[n].parent = n - 1;
+	__atomic_store_n(&f->nodes[n].subject, ML_SUBJECT(ML_NODE_PYTHON, n), __ATOMIC_RELEASE);
+	f->counts[n] = (struct ml_count){.code = n, .line = n, .ring = ML_COUNT_NO_RING};
+	__atomic_store_n(&f->counts[n].count, 1, __ATOMIC_RELEASE);
+}
+
+/* Appends the piece with as many bytes, in two halves between which others may look. */
+static void append_live(int fd, struct ml_extent *entry, struct ml_piece *piece, uint64_t bytes, uint64_t *end)
+{
+	const size_t half = bytes / 2 | 1;
+
+	piece->checksum = ml_checksum(piece + 1, bytes - sizeof *piece);
+	entry->offset = *end;
+	entry->kind = ML_EXTENT_EVENTS;
+	entry->id = piece->ring;
+	entry->sequence = ML_PIECE_SEQUENCE(piece->state);
+	*end += (bytes + 7) / 8 * 8;
+	if (ftruncate(fd, (off_t)*end))
+		_exit(1);
+	__atomic_store_n(&entry->length, bytes, __ATOMIC_RELEASE);
+	if (pwrite(fd, piece, half, (off_t)entry->offset) != (ssize_t)half)
+		_exit(1);
+	usleep(entry->sequence % 5 * 50);
+	if (pwrite(fd, (uint8_t *)piece + half, bytes - half, (off_t)(entry->offset + half)) != (ssize_t)(bytes - half))
+		_exit(1);
+}
+
+/* Writes as a recorder does: two rings in turn, each event numbered, full pieces appended; at times slowly, so that the
+   reader comes between at many points, at times fast, so that it misses whole pieces. */
+static void write_live(int fd, struct live_file *f, _Atomic int *stop)
+{
+	struct ml_extent *entry = f->directory + 5;
+	struct ml_coder coder[2] = {{0}};
+	uint64_t turn[2] = {0}, last = 0, end = sizeof *f;
+	uint8_t *at[2];
+	uint32_t node = 0;
+
+	for (uint32_t i = 0; i < 2; i++) {
+		f->rings[i].piece.ring = i;
+		at[i] = ml_put_base(f->rings[i].events, 0, 0, 100 + i);
+	}
+	for (uint64_t number = 0; !atomic_load(stop) && node < LIVE_NODES - 1; number++) {
+		const unsigned i = number / 1024 % 2;
+		struct ml_piece *piece = &f->rings[i].piece;
+		uint8_t *start = f->rings[i].events;
+		uint32_t sequence = ML_PIECE_SEQUENCE(piece->state);
+		if (number % 32 == 0)
+			define_live(f, ++node);
+		if (number % 1024 == 0) {
+			at[i] = ml_put_turn(at[i], ++last - turn[i]);
+			turn[i] = last;
+		}
+		at[i] = ml_put_alloc(at[i], &coder[i], ML_DOMAIN_C, node, number * 16, number);
+		__atomic_store_n(&piece->state, ML_PIECE_STATE(sequence, at[i] - start), __ATOMIC_RELEASE);
+		if (number % 64 == 0 && number / 8192 % 2)
+			usleep(1);
+		if ((size_t)(at[i] - start) < sizeof f->rings[i].events - 4 * ML_RECORD_MAX)
+			continue;
+		if (entry == f->directory + LIVE_ENTRIES)
+			break;
+		piece->last_turn = turn[i];
+		append_live(fd, entry++, piece, (uint64_t)(at[i] - (uint8_t *)piece), &end);
+		coder[i] = (struct ml_coder){0};
+		__atomic_store_n(&piece->state, ML_PIECE_STATE(sequence + 1, 0), __ATOMIC_RELEASE);
+		at[i] = ml_put_base(start, turn[i], 0, 100 + i);
+	}
+}
+
 static void start_live(void)
 {
-	const size_t extents_at = sizeof(struct ml_header) + 2 * sizeof(struct ml_extent);
-	const size_t directory_bytes = (LIVE_PIECES + 2) * sizeof(struct ml_extent);
-	const size_t rings_at = sizeof(struct ml_header) + directory_bytes;
-	struct ml_header h = {.version = ML_VERSION,
-			      .byte_order = ML_BYTE_ORDER,
-			      .header_bytes = sizeof h,
-			      .directory = sizeof h,
-			      .directory_bytes = directory_bytes};
+	static const struct ml_extent extents[] = {
+		{offsetof(struct live_file, rings[0]), LIVE_RING, ML_EXTENT_RING, 0, 0},
+		{offsetof(struct live_file, rings[1]), LIVE_RING, ML_EXTENT_RING, 1, 0},
+		{offsetof(struct live_file, nodes), sizeof live.file->nodes, ML_EXTENT_NODES, 0, 0},
+		{offsetof(struct live_file, codes[1]), sizeof live.file->codes - sizeof(struct live_code),
+		 ML_EXTENT_DEFS, 0, 0},
+		{offsetof(struct live_file, counts), sizeof live.file->counts, ML_EXTENT_COUNTS, 0, 0},
+	};
 
-	live.size = rings_at + 2 * LIVE_RING;
 	live.stop = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	live.fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
-	ck_assert_int_eq(ftruncate(live.fd, (off_t)live.size), 0);
-	live.file = mmap(NULL, live.size, PROT_READ | PROT_WRITE, MAP_SHARED, live.fd, 0);
+	ck_assert_int_eq(ftruncate(live.fd, sizeof *live.file), 0);
+	live.file = mmap(NULL, sizeof *live.file, PROT_READ | PROT_WRITE, MAP_SHARED, live.fd, 0);
 	ck_assert_ptr_ne(live.file, MAP_FAILED);
-	memcpy(h.magic, ML_MAGIC, sizeof h.magic);
-	for (uint32_t i = 0; i < 2; i++)
-		((struct ml_extent *)(live.file + sizeof h))[i] =
-			(struct ml_extent){rings_at + i * LIVE_RING, LIVE_RING, ML_EXTENT_RING, i, 0};
-	memcpy(live.file, &h, sizeof h);
+	live.file->header = (struct ml_header){.magic = ML_MAGIC,
+					       .version = ML_VERSION,
+					       .byte_order = ML_BYTE_ORDER,
+					       .header_bytes = sizeof live.file->header,
+					       .directory = offsetof(struct live_file, directory),
+					       .directory_bytes = sizeof live.file->directory};
+	memcpy(live.file->directory, extents, sizeof extents);
 	live.child = fork();
 	if (live.child == 0) {
-		write_live(live.fd, live.file, extents_at, rings_at, live.size, live.stop);
+		write_live(live.fd, live.file, live.stop);
 		_exit(0);
 	}
 }
@@ -737,20 +787,30 @@ static void stop_live(void)
 static void free_live(void)
 {
 	close(live.fd);
-	munmap(live.file, live.size);
+	munmap(live.file, sizeof *live.file);
 	munmap((void *)live.stop, 4096);
 }
 
-/* Reads on: events are numbered from *number. */
+/* Reads on: events are numbered from *number. All nodes and counts that are there have their code. */
 static void read_on(uint64_t *number)
 {
 	const struct ml_moment *m;
 	size_t n;
 
 	while ((n = ml_load_next(trace, &m)))
-		for (size_t i = 0; i < n; i++)
-			if (m[i].event.address != (*number)++ * 16)
+		for (size_t i = 0; i < n; i++, ++*number) {
+			const struct ml_event *e = &m[i].event;
+			const struct ml_code *code = ml_load_node_code(trace, &trace->nodes[e->node]);
+			if (e->address != *number * 16 || e->bytes != *number || e->node != *number / 32 + 1)
 				ck_abort_msg("event %zu is not in its place", (size_t)*number);
+			if (!code || (uint32_t)code->first_line != e->node)
+				ck_abort_msg("event %zu has no code", (size_t)*number);
+		}
+	for (uint32_t i = 1; i < trace->nodes_n; i++)
+		if (!ml_load_node_code(trace, &trace->nodes[i]))
+			ck_abort_msg("node %u has no code", i);
+	for (size_t i = 0; i < trace->counts_n; i++)
+		ck_assert_ptr_nonnull(ml_load_code(trace, trace->counts[i].code));
 	ck_assert_uint_eq(all_damage(), 0);
 }
 
@@ -780,7 +840,7 @@ START_TEST(test_running)
 	uint64_t seen = 0, pieces = 0;
 
 	start_live();
-	for (int i = 0; i < 300 && pieces < LIVE_PIECES; i++)
+	for (int i = 0; (i < 50 || seen <= 1000) && pieces < LIVE_ENTRIES; i++)
 		check_prefix(&seen, &pieces);
 	stop_live();
 	check_prefix(&seen, &pieces);
@@ -797,7 +857,7 @@ START_TEST(test_followed)
 	start_live();
 	open_live();
 	read_on(&seen);
-	for (int i = 0; i < 1000 && trace->extents_n < LIVE_PIECES; i++) {
+	for (int i = 0; (i < 300 || grew <= 20) && trace->extents_n < LIVE_ENTRIES; i++) {
 		uint64_t before = seen;
 		if (i % 8 == 7)
 			usleep(3000); /* so that pieces are left out, too */
@@ -883,6 +943,75 @@ START_TEST(test_followed_definitions)
 		ck_assert_uint_eq(trace->nodes[i + 1].parent, i);
 	}
 	ck_assert_uint_eq(all_damage(), 0);
+	free(file);
+}
+END_TEST
+
+static void put(size_t offset, const void *bytes, size_t n)
+{
+	int fd = open(path, O_WRONLY);
+
+	ck_assert_int_eq(pwrite(fd, bytes, n, (off_t)offset), (ssize_t)n);
+	close(fd);
+}
+
+/* The allocations from one on that the trace goes on with. */
+static void check_allocations(unsigned from, unsigned to)
+{
+	read_events();
+	ck_assert_uint_eq(events_n, to - from);
+	for (unsigned i = from; i < to; i++) {
+		const struct ml_event *e = &events[i - from].event;
+		ck_assert_uint_eq(e->address, 0x10000 + i * i * 1040);
+		ck_assert_uint_eq(e->bytes, i * 100);
+		ck_assert_uint_eq(e->node, 1 + i % 3);
+	}
+	ck_assert_uint_eq(all_damage(), 0);
+}
+
+/* The ring holds its first piece when it is read. Until the directory is read, that one was appended and another made,
+   of which only a part is in the file: wherever it is cut off, it is read once it is whole. */
+START_TEST(test_followed_appending)
+{
+	const uint64_t none = 0;
+	struct build_ring *r = build_ring(b, 100);
+	struct ml_extent ring, pieces[2], *entry;
+	uint8_t *file, *first;
+	size_t length;
+
+	for (uint32_t i = 0; i < 3; i++)
+		build_node(b, i, ML_NODE_PYTHON, build_code(b, "a.py", "f", i + 1, "", 0), 0);
+	for (unsigned i = 0; i < 18; i++) {
+		build_alloc(r, ML_DOMAIN_C, 1 + i % 3, 0x10000 + i * i * 1040, i * 100);
+		if (i == 5 || i == 11)
+			build_flush(r);
+	}
+	ring = extent(ML_EXTENT_RING, 0);
+	pieces[0] = extent(ML_EXTENT_EVENTS, 0);
+	pieces[1] = extent(ML_EXTENT_EVENTS, 1);
+	file = copy_built(&length);
+	first = malloc(length);
+	memcpy(first, file, length);
+	memcpy(first + ring.offset, file + pieces[0].offset, pieces[0].length);
+	for (unsigned i = 0; i < 2; i++)
+		entry_of(first, length, &pieces[i])->length = 0;
+	for (size_t cut = 0; cut < pieces[1].length; cut++) {
+		open_bytes(first, length);
+		check_allocations(0, 6);
+		for (unsigned i = 0; i < 2; i++) {
+			entry = entry_of(file, length, &pieces[i]);
+			put((size_t)((uint8_t *)entry - file), entry, sizeof *entry);
+		}
+		put(pieces[1].offset, file + pieces[1].offset, cut);
+		for (size_t n = cut; n < pieces[1].length; n++)
+			put(pieces[1].offset + n, &none, 1);
+		ml_load_follow(trace);
+		check_allocations(6, 6);
+		put(0, file, length);
+		ml_load_follow(trace);
+		check_allocations(6, 18);
+	}
+	free(first);
 	free(file);
 }
 END_TEST
@@ -1052,6 +1181,7 @@ int main(void)
 	tcase_add_test(tests, test_running);
 	tcase_add_test(tests, test_followed);
 	tcase_add_test(tests, test_followed_definitions);
+	tcase_add_test(tests, test_followed_appending);
 	tcase_add_test(tests, test_truncated);
 	tcase_add_loop_test(tests, test_flipped, 0, 10);
 	tcase_add_loop_test(tests, test_extreme_words, 0, 8);
