@@ -123,6 +123,7 @@ $(TEST_OBJECTS): $(BUILD)/%.so: %.c $(BUILD)/flags
 
 $(BUILD)/tests/bench/objects/pairs.so $(BUILD)/tests/bench/programs/inert: tests/bench/pairs.h
 $(BUILD)/tests/bench/programs/inert: tests/bench/objects/pairs.c
+$(BUILD)/tests/e2e/objects/tree.so: tests/e2e/objects/tree.h
 
 $(TEST_CXX_OBJECTS): $(BUILD)/%.so: %.cc $(BUILD)/flags
 	@mkdir -p $(@D)

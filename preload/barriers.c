@@ -33,11 +33,6 @@ static struct ml_barrier *slot_of(uint32_t version)
 	return &barriers[version % BARRIERS];
 }
 
-static uint32_t version_of(const void *code)
-{
-	return (uint32_t)ml_load_int(code, ml_process.abi.is.at.code_version);
-}
-
 /* The interpreter's own code, which has no file, may be shared with other interpreters, whose returns are not told. */
 static bool is_fit(const void *code)
 {
@@ -163,7 +158,7 @@ void ml_barriers_end(void)
 
 void ml_barriers_forget(const void *code)
 {
-	struct ml_barrier *b = slot_of(version_of(code));
+	struct ml_barrier *b = slot_of(ml_code_version(&ml_process.abi, code));
 	uint32_t ready = REQUEST_READY;
 
 	if (b->code == code) {
@@ -189,7 +184,7 @@ static bool is_awaited(const void *code)
 void *ml_barriers_returned(void *self, void *const *arguments, intptr_t n)
 {
 	const void *code = arguments[0];
-	struct ml_barrier *b = slot_of(version_of(code));
+	struct ml_barrier *b = slot_of(ml_code_version(&ml_process.abi, code));
 	int error = errno;
 
 	(void)self;

@@ -119,11 +119,6 @@ static struct ml_count *count_of(const void *code, uint32_t line)
 	return *slot = counting.next++;
 }
 
-static uint32_t version_of(const void *code)
-{
-	return (uint32_t)ml_load_int(code, ml_process.abi.is.at.code_version);
-}
-
 static inline struct near *near_of(const void *code, uint32_t line)
 {
 	return &counting.near[((uint32_t)((uintptr_t)code >> 5) * 31 + line) % NEARS];
@@ -134,9 +129,10 @@ static struct ml_count *find_count(const void *code, uint32_t line)
 	struct near *near = near_of(code, line);
 	uint32_t was;
 
-	if (near->code != code || near->line != line || !near->version || near->version != version_of(code)) {
+	if (near->code != code || near->line != line || !near->version ||
+	    near->version != ml_code_version(&ml_process.abi, code)) {
 		was = ml_monitoring_enter();
-		*near = (struct near){code, version_of(code), line, count_of(code, line)};
+		*near = (struct near){code, ml_code_version(&ml_process.abi, code), line, count_of(code, line)};
 		ml_monitoring_leave(was);
 		near->version = near->count ? near->version : 0;
 	}
@@ -231,7 +227,7 @@ void *ml_occurrences_line_ran(void *self, void *const *arguments, intptr_t n)
 	(void)n;
 	if (__builtin_expect(atomic_load_explicit(&ml_wiped->gate, memory_order_relaxed) == gate, 1) &&
 	    __builtin_expect(t->gate == gate && near->code == code && near->line == line, 1) &&
-	    __builtin_expect(near->version && near->version == version_of(code), 1) &&
+	    __builtin_expect(near->version && near->version == ml_code_version(&ml_process.abi, code), 1) &&
 	    __builtin_expect(ml_ring_has_turn(r) && !ml_ring_is_newest(r, number), 1))
 		return count_run(near->count, r->id, r->piece->state) ? ml_monitoring.none : disable();
 	return line_ran_unusually(code, line, number);

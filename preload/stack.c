@@ -270,11 +270,16 @@ static void let_go(struct ml_stack *s)
 	s->held = 0;
 }
 
-/* There is no stack any more. */
-static uint32_t end_stack(struct ml_stack *s)
+void ml_stack_doubt(struct ml_stack *s)
 {
 	let_go(s);
 	reset_top(s);
+}
+
+/* There is no stack any more. */
+static uint32_t end_stack(struct ml_stack *s)
+{
+	ml_stack_doubt(s);
 	s->depth = s->untouched = 0;
 	forget_users(s, 0);
 	return 0;
@@ -522,12 +527,6 @@ bool ml_stack_returned(struct ml_stack *s, const void *code)
 	return true;
 }
 
-void ml_stack_doubt(struct ml_stack *s)
-{
-	let_go(s);
-	reset_top(s);
-}
-
 /* The node of the stack whose innermost frame is top, whatever has happened since the last event. */
 static __attribute__((noinline)) uint32_t follow(struct ml_stack *s, const void *top)
 {
@@ -686,8 +685,7 @@ bool ml_stack_prepare(struct ml_stack *s)
 		ml_merged_reset(s->merged);
 	else if (ml_options.native == ML_NATIVE_FULL && !(s->merged = ml_merged_open()))
 		return false;
-	let_go(s);
-	reset_top(s);
+	ml_stack_doubt(s);
 	s->depth = 0;
 	s->hopeful = s->untouched = 0;
 	s->looks = LOOKS;

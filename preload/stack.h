@@ -132,10 +132,8 @@ void ml_stack_forget(struct ml_stack *s);
  */
 static inline uint32_t ml_stack_code_version(const void *code)
 {
-	const uint32_t version_at = ml_process.abi.is.at.code_version;
-
-	if (version_at)
-		return (uint32_t)ml_load_int(code, version_at);
+	if (ml_process.abi.is.at.code_version)
+		return ml_code_version(&ml_process.abi, code);
 	return atomic_load_explicit(&ml_tree_epoch, memory_order_relaxed);
 }
 

@@ -49,43 +49,25 @@ static inline uint8_t *ml_put_low(uint8_t *at, uint64_t address)
 
 /* Bytes may alias anything: so the coder is brought up to date before they are put. */
 
-static inline uint8_t *ml_put_address(uint8_t *at, struct ml_coder *c, uint64_t address)
+/* Keeps the value in the place of another. Whether it was there already. */
+static inline int ml_take(uint64_t *kept, uint64_t value)
 {
-	uint64_t high = address >> 4;
-	int64_t step = (int64_t)(high - c->address);
+	int has = *kept == value;
 
-	c->address = high;
-	if (c->tables)
-		c->tables->slots[ML_SLOT(high)] = high;
-	return ml_put_zigzag(at, step);
+	*kept = value;
+	return has;
 }
 
 /* Whether the address of a block is coded as a slot; from now on it would be. */
 static inline int ml_take_slot(const struct ml_coder *c, uint64_t address)
 {
-	uint64_t high = address >> 4, *slot;
-	int has;
-
-	if (!c->tables)
-		return 0;
-	slot = &c->tables->slots[ML_SLOT(high)];
-	has = *slot == high;
-	*slot = high;
-	return has;
+	return c->tables && ml_take(&c->tables->slots[ML_SLOT(address >> 4)], address >> 4);
 }
 
 /* The same for a size and that of the node. */
 static inline int ml_take_size(const struct ml_coder *c, uint32_t node, uint64_t size)
 {
-	uint64_t *known;
-	int has;
-
-	if (!c->tables)
-		return 0;
-	known = &c->tables->sizes[ML_SIZE_OF(node)];
-	has = *known == size;
-	*known = size;
-	return has;
+	return c->tables && ml_take(&c->tables->sizes[ML_SIZE_OF(node)], size);
 }
 
 static inline uint8_t *ml_put_block(uint8_t *at, struct ml_coder *c, int has_slot, uint64_t address)
@@ -98,6 +80,12 @@ static inline uint8_t *ml_put_block(uint8_t *at, struct ml_coder *c, int has_slo
 		return ml_put_zigzag(at, step);
 	*at++ = ML_SLOT(high);
 	return at;
+}
+
+static inline uint8_t *ml_put_address(uint8_t *at, struct ml_coder *c, uint64_t address)
+{
+	ml_take_slot(c, address);
+	return ml_put_block(at, c, 0, address);
 }
 
 /* The head byte, with ML_REC_SAME_NODE or the node behind it. */

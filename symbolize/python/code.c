@@ -181,7 +181,7 @@ static uint64_t mix_parts(const struct ml_abi *abi, const void *code, uint64_t s
 uint64_t ml_code_fingerprint(const struct ml_abi *abi, const void *code)
 {
 	const struct ml_offsets *at = &abi->is.at;
-	uint32_t version = at->code_version ? (uint32_t)ml_load_int(code, at->code_version) : 0;
+	uint32_t version = at->code_version ? ml_code_version(abi, code) : 0;
 	uint64_t sum = mix(version, (uint32_t)ml_load_int(code, at->code_first_line));
 
 	sum = mix(sum, ml_load_word(code, at->code_file));

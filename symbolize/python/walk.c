@@ -253,10 +253,8 @@ static bool is_whole(const struct ml_abi *abi, const void *frame)
  */
 static const void *checked(const struct ml_abi *abi, uintptr_t stack_pointer, const void *frame, bool believed)
 {
-	const struct ml_walker here = {.self = (uintptr_t)pthread_self(),
-				       .has_looked = true,
-				       .on_first_stack = stack_pointer >= (uintptr_t)pthread_self()};
-	const struct ml_walk_stack stack = ml_walk_stack(abi, &here);
+	const uintptr_t self = (uintptr_t)pthread_self(), end = ml_walk_stack_end(abi, self, stack_pointer >= self);
+	const struct ml_walk_stack stack = ml_walk_stack_below(abi, end);
 
 	if (!frame || (uintptr_t)frame & 7)
 		return NULL;

@@ -84,15 +84,27 @@ static inline int32_t ml_load_int(const void *object, uint32_t offset)
 	return *(const int32_t *)((const char *)object + offset);
 }
 
+/* What tells a code object from others at its address, where there is that: see code_version. 0: they have run out. */
+static inline uint32_t ml_code_version(const struct ml_abi *abi, const void *code)
+{
+	return (uint32_t)ml_load_int(code, abi->is.at.code_version);
+}
+
 /*
- * Whether an object of so many bytes lies in the live part of the calling thread's C stack. glibc keeps a thread's
- * descriptor, which pthread_self() points to, at the upper end of its stack (nptl/allocatestack.c); but the first
- * thread's stack is the kernel's, above all that is mapped later.
+ * Above the calling thread's C stack. glibc keeps a thread's descriptor, which pthread_self() points to, at the upper
+ * end of its stack (nptl/allocatestack.c); but the first thread's stack is the kernel's, above all that is mapped
+ * later.
  */
+static inline uintptr_t ml_walk_stack_end(const struct ml_abi *abi, uintptr_t self, bool is_first)
+{
+	return is_first ? abi->main_stack_end : self;
+}
+
+/* Whether an object of so many bytes lies in the live part of the calling thread's C stack. */
 static inline bool ml_walk_is_on_stack(const struct ml_abi *abi, uintptr_t self, uintptr_t stack_pointer,
 				       const void *object, size_t bytes)
 {
-	uintptr_t end = stack_pointer < self ? self : abi->main_stack_end;
+	uintptr_t end = ml_walk_stack_end(abi, self, stack_pointer >= self);
 
 	return (uintptr_t)object >= stack_pointer && (uintptr_t)object <= end && end - (uintptr_t)object >= bytes &&
 	       !((uintptr_t)object & 7);
@@ -159,13 +171,17 @@ static inline const void *ml_walk_top(const struct ml_abi *abi, struct ml_walker
 /* So far below its upper end a C stack is looked at. */
 #define ML_WALK_STACK_BYTES ((uintptr_t)8 << 20)
 
+static inline struct ml_walk_stack ml_walk_stack_below(const struct ml_abi *abi, uintptr_t end)
+{
+	return (struct ml_walk_stack){end - ML_WALK_STACK_BYTES, abi->is.shim_owner ? ML_WALK_STACK_BYTES : 0};
+}
+
 /* Of a walker that has looked: in no other stack anything has been left. */
 static inline struct ml_walk_stack ml_walk_stack(const struct ml_abi *abi, const struct ml_walker *w)
 {
-	const uintptr_t end = w->on_first_stack ? abi->main_stack_end : w->self;
-	const bool doubts = w->has_looked && abi->is.shim_owner;
-
-	return (struct ml_walk_stack){end - ML_WALK_STACK_BYTES, doubts ? ML_WALK_STACK_BYTES : 0};
+	if (!w->has_looked)
+		return (struct ml_walk_stack){0, 0};
+	return ml_walk_stack_below(abi, ml_walk_stack_end(abi, w->self, w->on_first_stack));
 }
 
 /* Whether a frame is on the C stack, or was. */

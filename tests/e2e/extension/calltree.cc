@@ -4,8 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 
-typedef void *leaf_function(std::size_t n, void (*python)());
-
 namespace calltree
 {
 
@@ -17,31 +15,7 @@ static void call_back()
 	Py_XDECREF(result);
 }
 
-class Tree
-{
-      public:
-	explicit Tree(leaf_function *leaf) : leaf(leaf)
-	{
-	}
-	void *branch(std::size_t n, void (*python)());
-
-      private:
-	leaf_function *leaf;
-
-	inline __attribute__((always_inline)) void *twig(std::size_t n, void (*python)())
-	{
-		void *block = leaf(n, python);
-		asm volatile("" : "+r"(block));
-		return block;
-	}
-};
-
-__attribute__((noinline)) void *Tree::branch(std::size_t n, void (*python)())
-{
-	void *block = twig(n, python);
-	asm volatile("" : "+r"(block));
-	return block;
-}
+#include "../objects/tree.h"
 
 // grow(bytes, address of the leaf, callable or None)
 static PyObject *grow(PyObject *, PyObject *arguments)

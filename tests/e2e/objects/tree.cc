@@ -6,36 +6,10 @@
 #include <cstdlib>
 #include <dlfcn.h>
 
-typedef void *leaf_function(std::size_t n, void (*python)());
-
 namespace tree
 {
 
-class Tree
-{
-      public:
-	explicit Tree(leaf_function *leaf) : leaf(leaf)
-	{
-	}
-	void *branch(std::size_t n, void (*python)());
-
-      private:
-	leaf_function *leaf;
-
-	inline __attribute__((always_inline)) void *twig(std::size_t n, void (*python)())
-	{
-		void *block = leaf(n, python);
-		asm volatile("" : "+r"(block));
-		return block;
-	}
-};
-
-__attribute__((noinline)) void *Tree::branch(std::size_t n, void (*python)())
-{
-	void *block = twig(n, python);
-	asm volatile("" : "+r"(block));
-	return block;
-}
+#include "tree.h"
 
 struct Counted {
 	long &count;
@@ -60,7 +34,7 @@ static __attribute__((noinline)) void throw_from(int depth, int number, long &de
 
 } // namespace tree
 
-extern "C" void *tree_grow(std::size_t n, leaf_function *leaf, void (*python)())
+extern "C" void *tree_grow(std::size_t n, tree::leaf_function *leaf, void (*python)())
 {
 	void *block = tree::Tree(leaf).branch(n, python);
 	asm volatile("" : "+r"(block));
