@@ -12,6 +12,10 @@
  * Python to Python: so its function is not about to return, nor is an exception about to leave it, as may be where C
  * code has called what is on top of it. Nor may a function of sys.settrace() or the like run, in which returns are not
  * told. It is one until its next own event, its return, or until events may have been missed.
+ *
+ * A C++ exception or a longjmp() that passes over the interpreter leaves a frame without a word; but the interpreter
+ * goes on with it as if it were there, and so do we, until a frame below has an event. Should all below have returned
+ * first and the same function then stand at the same address again, the first events above it get the old callers.
  */
 #ifndef ML_PRELOAD_BARRIERS_H
 #define ML_PRELOAD_BARRIERS_H

@@ -380,11 +380,11 @@ static bool is_on_c_stack(const struct ml_merged *c, uintptr_t address)
  */
 static bool is_entry(const struct ml_merged *c, const struct ml_stack *s, uint32_t index)
 {
-	const char *frame = s->spots[index].frame;
+	const void *frame = s->spots[index].frame;
 
 	if (abi()->is.shim_owner)
 		return is_on_c_stack(c, (uintptr_t)frame);
-	return !abi()->is.at.frame_entry || frame[abi()->is.at.frame_entry];
+	return !abi()->is.at.frame_entry || ml_frame_is_entry(abi(), frame);
 }
 
 /* The link whose C frame holds the address, from index on; c->depth: there is none. */

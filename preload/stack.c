@@ -295,7 +295,7 @@ static uint32_t give_up(struct ml_stack *s)
 struct doubt {
 	struct ml_walk_stack stack;
 	bool top;  /* the frame that the thread state names */
-	bool next; /* the next one: that, or one that a shim names */
+	bool next; /* the next one: that, or one that a shim or an entry names */
 };
 
 static inline struct doubt doubt(const struct ml_stack *s)
@@ -303,15 +303,11 @@ static inline struct doubt doubt(const struct ml_stack *s)
 	return (struct doubt){ml_walk_stack(abi(), &s->walker), abi()->is.has_cframe, abi()->is.has_cframe};
 }
 
-static __attribute__((noinline)) bool is_frame_after_all(struct doubt *d, const void *frame, bool left)
+static __attribute__((noinline)) bool is_frame_after_all(const struct doubt *d, const void *frame)
 {
-	const bool top = d->top, named = d->next;
-
-	d->top = false;
-	d->next = left;
 	if (abi()->careful)
 		return true;
-	return top ? ml_walk_is_top(abi(), frame) : ml_walk_is_frame(abi(), frame, named);
+	return d->top ? ml_walk_is_top(abi(), frame) : ml_walk_is_frame(abi(), frame, d->next);
 }
 
 /* Whether the frame that is named next is one. */
@@ -319,7 +315,11 @@ static inline bool is_frame(struct doubt *d, const void *frame)
 {
 	const bool left = ml_walk_may_be_left(&d->stack, frame);
 
-	return __builtin_expect(!(left | d->next), 1) || is_frame_after_all(d, frame, left);
+	if (__builtin_expect(left | d->next, 0) && !is_frame_after_all(d, frame))
+		return false;
+	d->top = false;
+	d->next = left | ml_frame_is_entry(abi(), frame);
+	return true;
 }
 
 /* The stack is deeper than any chain that we keep: its innermost frame under <deeper>. */

@@ -214,27 +214,33 @@ static bool is_in_running_generator(const struct ml_abi *abi, const void *frame)
 	return !((uintptr_t)code & 7) && ml_is_readable(code, abi->is.code_type_basicsize) && ml_code_is_one(abi, code);
 }
 
-/* What was a code object the last time when somebody looked: there are few on the C stack. */
-static const void *whole_code;
+/* What were code objects when somebody looked, by address: so that the kernel need not be asked each time. */
+#define WHOLE_CODES 256u
+static const void *whole_codes[WHOLE_CODES];
 
 /* Whether this address, which may be anything, is that of a code object. */
 static bool is_code(const struct ml_abi *abi, const void *code)
 {
-	if (code == __atomic_load_n(&whole_code, __ATOMIC_RELAXED))
-		return true;
-	if (!code || (uintptr_t)code & 7 || !ml_is_readable(code, abi->is.code_type_basicsize) ||
-	    !ml_code_is_one(abi, code))
+	const void **whole = &whole_codes[((uintptr_t)code >> 4 ^ (uintptr_t)code >> 12) % WHOLE_CODES];
+
+	if (!code || (uintptr_t)code & 7)
 		return false;
-	__atomic_store_n(&whole_code, code, __ATOMIC_RELAXED);
+	if (code == __atomic_load_n(whole, __ATOMIC_RELAXED))
+		return true;
+	if (!ml_is_readable(code, abi->is.code_type_basicsize) || !ml_code_is_one(abi, code))
+		return false;
+	__atomic_store_n(whole, code, __ATOMIC_RELAXED);
 	return true;
 }
 
+/* Whether it looks like a frame on the newest part of the data stack, where nearly all are. */
 static bool is_in_newest_chunk(const struct ml_abi *abi, const void *frame)
 {
 	const uintptr_t *chunk = (const uintptr_t *)ml_load_word(ml_walk_seen.thread, abi->is.at.thread_chunk);
 	uintptr_t end = ml_load_word(ml_walk_seen.thread, abi->is.at.thread_chunk + sizeof(chunk));
 
-	return (uintptr_t)frame > (uintptr_t)chunk && (uintptr_t)frame < end && !((uintptr_t)frame & 7);
+	return (uintptr_t)frame > (uintptr_t)chunk && (uintptr_t)frame <= end - abi->is.at.frame_size &&
+	       !((uintptr_t)frame & 7) && is_code(abi, ml_frame_code(abi, frame));
 }
 
 /* Whether what may be a frame has the looks of one. A shim has a code object until 3.12, then None. */
@@ -295,7 +301,8 @@ const void *ml_walk_previous_careful(const struct ml_abi *abi, const void *frame
 
 	if (!abi->is.at.frame_owner) /* until 3.10 frames are objects on the heap */
 		return previous;
-	return checked(abi, (uintptr_t)__builtin_frame_address(0), previous, !is_shim(abi, frame));
+	return checked(abi, (uintptr_t)__builtin_frame_address(0), previous,
+		       !is_shim(abi, frame) && !ml_frame_is_entry(abi, frame));
 }
 
 bool ml_walk_is_frame(const struct ml_abi *abi, const void *frame, bool named)

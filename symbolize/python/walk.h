@@ -25,7 +25,8 @@ enum ml_frame_kind {
  * A C++ exception or a longjmp() that passes over C calls of the interpreter takes no frame off the thread state. Until
  * a call or return of Python code does so, frames of these C calls are still named, and so is, in 3.11 and 3.12, a
  * _PyCFrame; and what was on the C stack, the _PyCFrame and from 3.12 on shims, has anything in its place. So a frame
- * that is there is in doubt, and what is named there: a shim's caller, and until 3.12 the innermost frame.
+ * that is there is in doubt, and what is named there: a shim's caller, and until 3.12 the innermost frame. In 3.11 the
+ * first frame of a C call has its caller from the _PyCFrame before, so that this one is in doubt, too.
  */
 struct ml_walk_stack {
 	uintptr_t start, bytes; /* of a thread's C stack, or a little more; bytes is 0 where no frame is in doubt */
@@ -190,7 +191,13 @@ static inline bool ml_walk_may_be_left(const struct ml_walk_stack *stack, const 
 	return (uintptr_t)frame - stack->start < stack->bytes;
 }
 
-/* Whether a frame that may be left is one, or what such a frame names as its caller (named). */
+/* 3.11: whether a C call of the interpreter began with this frame. */
+static inline bool ml_frame_is_entry(const struct ml_abi *abi, const void *frame)
+{
+	return abi->is.at.frame_entry && *((const uint8_t *)frame + abi->is.at.frame_entry);
+}
+
+/* Whether what may be anything is a frame: one that may be left, or what is in doubt otherwise (named). */
 bool ml_walk_is_frame(const struct ml_abi *abi, const void *frame, bool named);
 
 /* Until 3.12: whether the innermost frame is one. */

@@ -314,40 +314,50 @@ def test_exceptions(python):
 
 
 PASSING = """
-import ctypes, gc, sys
+import ctypes, gc, itertools, os, sys
 gc.disable()
 library = ctypes.PyDLL(sys.argv[1])
+leave, stay = (getattr(library, name) for name in sys.argv[2:])
+overwrite = library.tree_overwrite
+overwrite.argtypes, overwrite.restype = (ctypes.c_int, ctypes.c_size_t), ctypes.c_size_t
 def called():
     deeper(3)
 def deeper(n):
     if n:
         deeper(n - 1)
     else:
-        library.tree_raise(42)
+        leave(42)
 back = ctypes.PYFUNCTYPE(None)(called)
+# What then lies on the stack: nothing that can be read, objects, and addresses within and around true frames.
+words = [0x5a5a5a5a5a5a5a5a]
+if sys.version_info[:2] != (3, 11):
+    frame = sys._getframe()
+    frame = ctypes.c_size_t.from_address(id(frame) + 24).value if sys.version_info >= (3, 11) else id(frame)
+    words += [0, 8, 0x7fff00000000, id(words), id(called.__code__), *range(frame - 400, frame + 400, 40)]
+words = itertools.cycle(words)
 def work():
-    number = library.tree_pass(back)
-    library.tree_overwrite(20)
+    number = stay(back)
+    overwrite(20, next(words))
     return number, [bytes(100) for n in range(10)]
 def again():
     return work()[0]
-print([work()[0] for n in range(5)], [again() for n in range(5)])
+print([work()[0] for n in range(30)], [again() for n in range(30)])
 sys.stdout.flush()
-import os
 os._exit(0)
 """
 
 
+@pytest.mark.parametrize("leave, stay", [("tree_raise", "tree_pass"), ("tree_jump", "tree_land")])
 @pytest.mark.parametrize("objects", ["on", "off"])
 @pytest.mark.parametrize("native", ["off", "caller", "full"])
-def test_exceptions_that_pass_over_python(python, native, objects):
-    """The interpreter goes on with frames that nobody has taken off, and so do we. 3.11 itself does not survive it."""
-    if python.version[:2] == (3, 11):
-        pytest.skip("this Python does not bear exceptions that pass over it")
-    run = run_both(python, PASSING, TREE, env={"MEMLINE_NATIVE": native, "MEMLINE_OBJECTS": objects})
-    assert run.stdout == f"{[42] * 5} {[42] * 5}\n"
+def test_what_passes_over_python(python, native, objects, leave, stay):
+    """C++ exceptions and longjmp(): the interpreter goes on with frames that nobody has taken off, and so do we. 3.11
+    goes on for a while, and then takes what lies in their place for frames: it fails as without us."""
+    run = run_both(python, PASSING, TREE, leave, stay, env={"MEMLINE_NATIVE": native, "MEMLINE_OBJECTS": objects})
     run.check()
     assert run.process().totals["dropped_events"] == 0
+    if python.version[:2] != (3, 11):
+        assert run.stdout == f"{[42] * 30} {[42] * 30}\n"
 
 
 @pytest.mark.few

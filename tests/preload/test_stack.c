@@ -494,7 +494,44 @@ START_TEST(gives_up_at_a_shim_that_was_left)
 	push(codes[3], 5);
 	ck_assert_uint_eq(ml_stack_python(&stack), 0);
 	ck_assert_uint_eq(ml_file_header()->counter[ML_COUNTER_BAD_STACKS], 2);
+	/* An address on the data stack where no frame starts. */
+	data_stack[500].instr = (const void *)0x5a5a5a58;
+	shim.previous = (const char *)&data_stack[500] + 8;
+	push(codes[4], 5);
+	ck_assert_uint_eq(ml_stack_python(&stack), 0);
+	ck_assert_uint_eq(ml_file_header()->counter[ML_COUNTER_BAD_STACKS], 3);
 	shim = whole;
+	check(2);
+}
+END_TEST
+
+/* In 3.11 a frame of the program is the first of a C call, and has its caller from what a C call before has left. */
+START_TEST(gives_up_at_the_caller_of_an_entry)
+{
+	struct frame *entry;
+	const void *caller;
+
+	start(FRAMES_VERSIONS);
+	ml_process.abi.is.shim_owner = 0;
+	ml_process.abi.is.at.frame_entry = offsetof(struct frame, owner);
+	frames_chunk = data_stack;
+	frames_chunk_end = data_stack + ROOM;
+	push_many(10);
+	check(0);
+	push(codes[1], 5);
+	entry = frames[depth - 1];
+	entry->owner = 2;
+	check(1);
+	caller = entry->previous;
+	entry->previous = (const void *)0x5a5a5a58;
+	push(codes[2], 5);
+	ck_assert_uint_eq(ml_stack_python(&stack), 0);
+	ck_assert_uint_eq(ml_file_header()->counter[ML_COUNTER_BAD_STACKS], 1);
+	entry->previous = (const char *)&data_stack[500] + 8;
+	data_stack[500].instr = (const void *)0x5a5a5a58;
+	ck_assert_uint_eq(ml_stack_python(&stack), 0);
+	ck_assert_uint_eq(ml_file_header()->counter[ML_COUNTER_BAD_STACKS], 2);
+	entry->previous = caller;
 	check(2);
 }
 END_TEST
@@ -581,6 +618,7 @@ int main(void)
 	tcase_add_loop_test(c, tells_code_that_takes_anothers_place, 0, HOWS);
 	tcase_add_test(c, gives_up_at_what_is_no_frame);
 	tcase_add_test(c, gives_up_at_a_shim_that_was_left);
+	tcase_add_test(c, gives_up_at_the_caller_of_an_entry);
 	tcase_add_test(c, leaves_out_code_that_makes_no_sense);
 	tcase_add_test(c, puts_the_caller_on_top);
 	tcase_add_test(c, forgets);

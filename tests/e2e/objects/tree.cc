@@ -1,6 +1,7 @@
 /*
  * Calls three levels deep, one of them inlined, into another library and back into Python; and exceptions.
  * built with: -O2 -fomit-frame-pointer -ldl */
+#include <csetjmp>
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
@@ -72,16 +73,33 @@ extern "C" int tree_pass(void (*python)())
 	return -1;
 }
 
-// Writes over what was on the stack, so many frames deep, and allocates in each.
-extern "C" __attribute__((noinline)) int tree_overwrite(int depth)
+static jmp_buf landing;
+
+extern "C" void tree_jump(int number)
 {
-	volatile char text[512];
-	for (char volatile &each : text)
-		each = 0x5a;
+	std::longjmp(landing, number);
+}
+
+// Gives the number of the jump that passes over Python, or -1.
+extern "C" int tree_land(void (*python)())
+{
+	const int number = setjmp(landing);
+	if (number)
+		return number;
+	python();
+	return -1;
+}
+
+// Writes the word over what was on the stack, so many frames deep, and allocates in each.
+extern "C" __attribute__((noinline)) std::size_t tree_overwrite(int depth, std::size_t word)
+{
+	volatile std::size_t words[64];
+	for (volatile std::size_t &each : words)
+		each = word;
 	void *block = std::malloc(77);
 	asm volatile("" : "+r"(block));
 	std::free(block);
-	return text[depth] + (depth ? tree_overwrite(depth - 1) : 0);
+	return words[depth] + (depth ? tree_overwrite(depth - 1, word) : 0);
 }
 
 // The object that has the function that throws.
