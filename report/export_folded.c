@@ -8,11 +8,12 @@
 #include "report/export.h"
 #include "report/memory.h"
 
-/* A semicolon would separate frames, a control character might end the line. */
-static void print_text(FILE *out, const char *text)
+/* In place: a semicolon would separate frames, a control character might end the line. */
+static void print_text(FILE *out, char *text)
 {
-	for (; *text; text++)
-		putc(*text == ';' ? ',' : (unsigned char)*text < 0x20 || *text == 0x7f ? ' ' : *text, out);
+	for (char *at = text; *at; at++)
+		*at = *at == ';' ? ',' : (unsigned char)*at < 0x20 || *at == 0x7f ? ' ' : *at;
+	fputs(text, out);
 }
 
 static void print_frame(FILE *out, const struct ml_reading *r, const struct ml_frame *frame)
