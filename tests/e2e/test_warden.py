@@ -188,19 +188,24 @@ for n in range(20):
 """
 
 
+def count_calls(python, change):
+    """Of the C library's functions, from the start of the process to its end, with a call of malloc() for each
+    object."""
+    environment = {"MEMLINE_" + name: value for name, value in change.items()}
+    environment.update(PYTHONMALLOC="malloc", PYTHONHASHSEED="0", PYTHONDONTWRITEBYTECODE="1",
+                       MEMLINE_OCCURRENCES="off", WARDEN_COUNTS="counts")
+    run = record(python, MANY_OBJECTS, options=["-S"], behind=[WARDEN], env=environment)
+    assert [os.path.getsize(trace) > 1 << 20 for trace in run.traces] == [True] * ("NATIVE" in change)
+    with open(os.path.join(os.path.dirname(run.program), "counts"), encoding="utf-8") as counts:
+        return {name: int(number) for name, number in map(str.split, counts)}
+
+
 def test_as_many_calls_as_without(python):
-    """From the start of the process to its end, with a call of malloc() for each object."""
-    found = []
-    for change in {"OFF": "full"}, {"NATIVE": "off"}, {"NATIVE": "caller"}, {"NATIVE": "full"}:
-        environment = {"MEMLINE_" + name: value for name, value in change.items()}
-        environment.update(PYTHONMALLOC="malloc", PYTHONHASHSEED="0", PYTHONDONTWRITEBYTECODE="1",
-                           MEMLINE_OCCURRENCES="off", WARDEN_COUNTS="counts")
-        run = record(python, MANY_OBJECTS, options=["-S"], behind=[WARDEN], env=environment)
-        with open(os.path.join(os.path.dirname(run.program), "counts"), encoding="utf-8") as counts:
-            found.append(counts.read())
-        assert [os.path.getsize(trace) > 1 << 20 for trace in run.traces] == [True] * ("NATIVE" in change)
-    assert int(found[0].split()[1]) > 100_000
-    assert set(found) == {found[0]}
+    """CPython 3.15 makes some hundred calls more in one run of forty, recorded or not: so the least count."""
+    expected = min((count_calls(python, {"OFF": "full"}) for n in range(3)), key=lambda calls: calls["malloc"])
+    assert expected["malloc"] > 100_000
+    for native in "off", "caller", "full":
+        assert expected in (count_calls(python, {"NATIVE": native}) for n in range(4)), native
 
 
 def test_what_the_warden_does(python):
