@@ -21,7 +21,6 @@
 struct slot {
 	struct ml_py_allocator previous;
 	enum ml_domain domain;
-	bool has_code; /* code objects are of this domain, and nothing but their free tells when they go */
 };
 
 static struct slot slots[DOMAINS][INSTALLS];
@@ -40,23 +39,27 @@ static void may_get_state(void)
 		ml_walk_may_get_state(&t->ring->stack.walker);
 }
 
-/* The hooks of what allocates are there twice: caller is NULL but with MEMLINE_NATIVE=full. */
+/*
+ * The hooks of what allocates are there several times. caller is NULL but with MEMLINE_NATIVE=full. held: who calls the
+ * hook holds the GIL, as for all domains but the raw one, and that is of use.
+ */
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 
-static ALWAYS_INLINE void *call_malloc(const struct slot *s, size_t size, const void *caller)
+static ALWAYS_INLINE void *call_malloc(const struct slot *s, size_t size, const void *caller, bool held)
 {
 	struct ml_thread *t = ml_enter(NULL);
-	void *block = s->previous.malloc(s->previous.context, size);
+	void *block;
 
-	if (t) {
-		if (block && caller)
-			ml_record_alloc(t, s->domain, block, size, caller);
-		else if (block)
-			ml_record_object_alloc(t, s->domain, block, size);
-		else
-			ml_stack_doubt(&t->ring->stack); /* it may have been a traceback */
-		ml_leave(t);
-	}
+	if (__builtin_expect(!t, 0))
+		return s->previous.malloc(s->previous.context, size);
+	block = s->previous.malloc(s->previous.context, size);
+	if (__builtin_expect(!block, 0))
+		ml_stack_doubt(&t->ring->stack); /* it may have been a traceback */
+	else if (caller)
+		ml_record_alloc(t, s->domain, block, size, caller);
+	else
+		ml_record_object_alloc(t, s->domain, block, size, held);
+	ml_leave(t);
 	return block;
 }
 
@@ -101,7 +104,12 @@ static ALWAYS_INLINE void *call_realloc(const struct slot *s, void *old, size_t 
 
 static void *hook_malloc(void *context, size_t size)
 {
-	return call_malloc(context, size, NULL);
+	return call_malloc(context, size, NULL, false);
+}
+
+static void *held_malloc(void *context, size_t size)
+{
+	return call_malloc(context, size, NULL, true);
 }
 
 static void *hook_calloc(void *context, size_t count, size_t size)
@@ -116,7 +124,7 @@ static void *hook_realloc(void *context, void *old, size_t size)
 
 static void *full_malloc(void *context, size_t size)
 {
-	return call_malloc(context, size, __builtin_return_address(0));
+	return call_malloc(context, size, __builtin_return_address(0), false);
 }
 
 static void *full_calloc(void *context, size_t count, size_t size)
@@ -129,27 +137,49 @@ static void *full_realloc(void *context, void *old, size_t size)
 	return call_realloc(context, old, size, __builtin_return_address(0));
 }
 
-static void hook_free(void *context, void *block)
+/* A free that finds the guard held, or nothing recorded. */
+static __attribute__((noinline)) void pass_free(const struct slot *s, void *block)
 {
-	const struct slot *s = context;
+	const void *outer = ml_thread.freeing;
+
+	if (outer)
+		ml_record_nested_free(s->domain, block, NULL);
+	s->previous.free(s->previous.context, block);
+	ml_thread.freeing = outer;
+}
+
+/* code: it may be a code object's block, and nothing but its free tells when that goes. */
+static ALWAYS_INLINE void call_free(const struct slot *s, void *block, bool held, bool code)
+{
 	struct ml_thread *t = ml_enter(NULL);
 
-	if (s->has_code)
+	if (code)
 		ml_tree_object_freed(block, t != NULL);
-	if (!t) {
-		const void *outer = ml_thread.freeing;
-		if (outer)
-			ml_record_nested_free(s->domain, block, NULL);
-		s->previous.free(s->previous.context, block);
-		ml_thread.freeing = outer;
+	if (__builtin_expect(!t, 0)) {
+		pass_free(s, block);
 		return;
 	}
-	if (block)
-		ml_record_object_free(t, s->domain, block);
+	if (__builtin_expect(block != NULL, 1))
+		ml_record_object_free(t, s->domain, block, held);
 	t->freeing = block;
 	s->previous.free(s->previous.context, block);
 	t->freeing = NULL;
 	ml_leave(t);
+}
+
+static void hook_free(void *context, void *block)
+{
+	call_free(context, block, false, false);
+}
+
+static void held_free(void *context, void *block)
+{
+	call_free(context, block, true, false);
+}
+
+static void code_free(void *context, void *block)
+{
+	call_free(context, block, false, true);
 }
 
 /* An arena is mostly made for an object, while the guard is held for that one. */
@@ -191,7 +221,7 @@ static void hook_arena_free(void *context, void *arena, size_t size)
 
 static bool is_ours(const struct ml_py_allocator *a)
 {
-	return a->malloc == hook_malloc || a->malloc == full_malloc;
+	return a->malloc == hook_malloc || a->malloc == held_malloc || a->malloc == full_malloc;
 }
 
 /*
@@ -207,24 +237,46 @@ static bool stands_on_ours(const struct ml_py_allocator *a)
 	       is_ours((const struct ml_py_allocator *)context);
 }
 
+/* Whether code objects are of this domain, and nothing but their free tells when they go. */
+static bool has_code(enum ml_domain domain)
+{
+	return domain == ML_DOMAIN_OBJ && !ml_process.abi.is.at.code_version;
+}
+
+/* The hooks of a domain, with the context that they get. */
+static struct ml_py_allocator hooks_of(enum ml_domain domain, void *context)
+{
+	struct ml_py_allocator hooks = {context, hook_malloc, hook_calloc, hook_realloc, hook_free};
+
+	if (domain != ML_DOMAIN_RAW && ml_walk_can_be_held(&ml_process.abi)) {
+		hooks.malloc = held_malloc;
+		hooks.free = held_free;
+	}
+	if (has_code(domain))
+		hooks.free = code_free;
+	if (ml_options.native == ML_NATIVE_FULL) {
+		hooks.malloc = full_malloc;
+		hooks.calloc = full_calloc;
+		hooks.realloc = full_realloc;
+	}
+	return hooks;
+}
+
 static void install(enum ml_domain domain)
 {
 	unsigned d = domain - ML_DOMAIN_RAW;
 	struct slot *s = &slots[d][installed[d]];
-	struct ml_py_allocator hook = {s, hook_malloc, hook_calloc, hook_realloc, hook_free};
+	struct ml_py_allocator hooks = hooks_of(domain, s);
 
-	if (ml_options.native == ML_NATIVE_FULL)
-		hook = (struct ml_py_allocator){s, full_malloc, full_calloc, full_realloc, hook_free};
 	if (installed[d] == INSTALLS)
 		return;
 	ml_process.abi.get_allocator((int)d, &s->previous);
 	if (is_ours(&s->previous) || stands_on_ours(&s->previous))
 		return;
 	s->domain = domain;
-	s->has_code = domain == ML_DOMAIN_OBJ && !ml_process.abi.is.at.code_version;
 	installed[d]++;
-	ml_process.abi.set_allocator((int)d, &hook);
-	if (s->has_code)
+	ml_process.abi.set_allocator((int)d, &hooks);
+	if (has_code(domain))
 		ml_tree_sees_frees();
 }
 

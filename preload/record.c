@@ -79,7 +79,7 @@ static __attribute__((noinline)) uint32_t unusual_stack(struct ml_ring *r, uint3
 
 static __attribute__((noinline)) uint32_t python_stack(struct ml_stack *s)
 {
-	return ml_stack_python(s);
+	return ml_stack_python(s, false);
 }
 
 /* The stack of the event: the Python node, and in *node what it is recorded under. */

@@ -65,10 +65,10 @@ static inline __attribute__((always_inline)) bool ml_record_is_ready(struct ml_r
 }
 
 /* ml_record_alloc() and ml_record_free() without a caller: nearly all events are of CPython's allocators. So these are
-   in one piece with the hooks. */
+   in one piece with the hooks. held: see ml_walk_top_held(). */
 
 static inline __attribute__((always_inline)) void ml_record_object_alloc(struct ml_thread *t, enum ml_domain domain,
-									 const void *block, uint64_t bytes)
+									 const void *block, uint64_t bytes, bool held)
 {
 	struct ml_ring *r = t->ring;
 	uint32_t node;
@@ -78,14 +78,14 @@ static inline __attribute__((always_inline)) void ml_record_object_alloc(struct 
 		return;
 	}
 	t->busy = ML_IN_RECORD;
-	node = ml_stack_python(&r->stack);
+	node = ml_stack_python(&r->stack, held);
 	if (ml_record_is_ready(r, node != 0))
 		ml_ring_commit(r, ml_put_alloc(r->at, &r->coder, domain, node, (uintptr_t)block, bytes));
 	t->busy = ML_IN_CALL;
 }
 
 static inline __attribute__((always_inline)) void ml_record_object_free(struct ml_thread *t, enum ml_domain domain,
-									const void *block)
+									const void *block, bool held)
 {
 	struct ml_ring *r = t->ring;
 	uint32_t node;
@@ -95,7 +95,7 @@ static inline __attribute__((always_inline)) void ml_record_object_free(struct m
 		return;
 	}
 	t->busy = ML_IN_RECORD;
-	node = ml_stack_python(&r->stack);
+	node = ml_stack_python(&r->stack, held);
 	if (ml_record_is_ready(r, node != 0))
 		ml_ring_commit(r, ml_put_free(r->at, &r->coder, ML_RECORD_FREE, domain, node, (uintptr_t)block));
 	t->busy = ML_IN_CALL;

@@ -24,7 +24,7 @@
 
 /* Calls of ml_stack_look() between two searches for a barrier, and the frames that it has to spare. */
 #define LOOKS 128u
-#define WORTH 8u
+#define WORTH 4u
 
 static const struct ml_abi *abi(void)
 {

@@ -206,15 +206,17 @@ static inline bool ml_stack_is_native(struct ml_stack *s)
 }
 
 /* What ml_stack_python() gives where the frames may be others than those of the event before. top: of
-   ml_walk_top_quick(). */
+   ml_walk_top_quick() or ml_walk_top_held(). */
 uint32_t ml_stack_changed(struct ml_stack *s, const void *top);
 
-/* The calling thread's Python stack as a node; 0: no Python frame, or none that can be trusted. */
-static inline __attribute__((always_inline)) uint32_t ml_stack_python(struct ml_stack *s)
+/* The calling thread's Python stack as a node; 0: no Python frame, or none that can be trusted. held: see
+   ml_walk_top_held(). */
+static inline __attribute__((always_inline)) uint32_t ml_stack_python(struct ml_stack *s, bool held)
 {
 	const struct ml_abi *abi = &ml_process.abi;
 	char here;
-	const void *top = ml_walk_top_quick(abi, &s->walker, (uintptr_t)&here);
+	const void *top =
+		held ? ml_walk_top_held(abi, &s->walker) : ml_walk_top_quick(abi, &s->walker, (uintptr_t)&here);
 	struct ml_spot *p = s->top;
 	struct ml_link *l = s->top_link;
 	uintptr_t instr;

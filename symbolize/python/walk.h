@@ -145,6 +145,25 @@ static inline const void *ml_walk_top_quick(const struct ml_abi *abi, const stru
 	return (const void *)ml_load_word(cframe, at->cframe_frame);
 }
 
+/*
+ * ml_walk_top_quick() for a thread that is known to hold the GIL, where ml_walk_can_be_held(): its state is in use, and
+ * the interpreter has not ended for it.
+ */
+static inline const void *ml_walk_top_held(const struct ml_abi *abi, const struct ml_walker *w)
+{
+	const void *thread = w->current ? __atomic_load_n(w->current, __ATOMIC_RELAXED) : NULL;
+
+	if (__builtin_expect(!thread || __atomic_load_n(&abi->careful, __ATOMIC_RELAXED), 0))
+		return NULL;
+	return (const void *)ml_load_word(thread, abi->is.at.thread_frame);
+}
+
+/* Whether ml_walk_top_held() may be used by who holds the GIL. */
+static inline bool ml_walk_can_be_held(const struct ml_abi *abi)
+{
+	return !abi->is.has_cframe && !abi->is.current_is_global;
+}
+
 /* careful may be set while the walk goes on. */
 static inline void ml_walk_begin(const struct ml_abi *abi, const struct ml_walker *w)
 {

@@ -72,7 +72,7 @@ static void event(void)
 	uint32_t got, wanted = brute_force();
 
 	ml_thread.busy = ML_IN_RECORD;
-	got = ml_stack_python(stack());
+	got = ml_stack_python(stack(), false);
 	if (any(8) == 0)
 		ml_stack_look(stack());
 	ml_thread.busy = ML_IDLE;
@@ -351,8 +351,10 @@ START_TEST(spares_what_is_below)
 	leave_by_return();
 	ck_assert_uint_eq(stack()->held, 0);
 	/* Nothing is gained by few. */
-	pile_up(8);
+	pile_up(5);
 	ck_assert_uint_eq(stack()->held, 0);
+	pile_up(6);
+	ck_assert_uint_eq(stack()->held, 4);
 }
 END_TEST
 

@@ -165,7 +165,7 @@ static uint32_t expected_node(uint32_t node)
 
 static uint32_t node_now(void)
 {
-	uint32_t python = depth ? ml_stack_python(&stack) : 0;
+	uint32_t python = depth ? ml_stack_python(&stack, false) : 0;
 
 	return ml_merged_node(&stack, python, (const void *)eval);
 }

@@ -172,7 +172,7 @@ static uint32_t brute_force(void)
 
 static void check(unsigned long number)
 {
-	uint32_t got = ml_stack_python(&stack), wanted = brute_force();
+	uint32_t got = ml_stack_python(&stack, false), wanted = brute_force();
 
 	if (got != wanted)
 		ck_abort_msg("step %lu at depth %u: node %u, wanted %u", number, depth, got, wanted);
@@ -330,9 +330,9 @@ START_TEST(trusts_far_callers_for_a_while)
 	push_many(1000);
 	check(0);
 	step(1000 - ML_STACK_VERIFIED - 1, 63 - (unsigned)frames[1000 - ML_STACK_VERIFIED - 1]->index);
-	ck_assert_uint_ne(ml_stack_python(&stack), brute_force());
+	ck_assert_uint_ne(ml_stack_python(&stack, false), brute_force());
 	for (unsigned i = 0; i < ML_STACK_WHOLE; i++)
-		ml_stack_python(&stack);
+		ml_stack_python(&stack, false);
 	check(1);
 	/* One frame nearer it is seen at once. */
 	step(1000 - ML_STACK_VERIFIED, 63 - (unsigned)frames[1000 - ML_STACK_VERIFIED]->index);
@@ -346,20 +346,20 @@ START_TEST(folds_what_is_deeper_than_4096)
 
 	start(FRAMES_VERSIONS);
 	push_many(ML_STACK_NODES);
-	bottom = ml_stack_python(&stack);
+	bottom = ml_stack_python(&stack, false);
 	ck_assert_uint_eq(bottom, brute_force());
 	push(codes[1], 5);
-	leaf = ml_stack_python(&stack);
+	leaf = ml_stack_python(&stack, false);
 	ck_assert_uint_eq(leaf, node_of(deeper(bottom), frames[ML_STACK_NODES]));
 	push_many(20);
 	push(codes[1], 5);
-	ck_assert_uint_eq(ml_stack_python(&stack), leaf); /* the same frame, however deep */
+	ck_assert_uint_eq(ml_stack_python(&stack, false), leaf); /* the same frame, however deep */
 	push_shim();
-	ck_assert_uint_eq(ml_stack_python(&stack), leaf);
+	ck_assert_uint_eq(ml_stack_python(&stack, false), leaf);
 	pop(22);
-	ck_assert_uint_eq(ml_stack_python(&stack), leaf);
+	ck_assert_uint_eq(ml_stack_python(&stack, false), leaf);
 	pop(1);
-	ck_assert_uint_eq(ml_stack_python(&stack), bottom);
+	ck_assert_uint_eq(ml_stack_python(&stack, false), bottom);
 }
 END_TEST
 
@@ -372,15 +372,15 @@ START_TEST(tells_the_innermost_frame_of_endless_stacks)
 	while (depth <= ROOM)
 		push(codes[1], 5);
 	leaf = node_of(deeper(0), frames_top);
-	ck_assert_uint_eq(ml_stack_python(&stack), leaf);
+	ck_assert_uint_eq(ml_stack_python(&stack, false), leaf);
 	push_shim();
-	ck_assert_uint_eq(ml_stack_python(&stack), leaf);
+	ck_assert_uint_eq(ml_stack_python(&stack, false), leaf);
 	pop(1);
 	step(depth - 1, 6);
-	ck_assert_uint_eq(ml_stack_python(&stack), node_of(deeper(0), frames_top));
+	ck_assert_uint_eq(ml_stack_python(&stack, false), node_of(deeper(0), frames_top));
 	pop(depth - 10);
 	for (unsigned i = 2; i < BLIND_EVENTS; i++)
-		ml_stack_python(&stack);
+		ml_stack_python(&stack, false);
 	check(0); /* one event later it has looked again */
 	check(1);
 	while (depth < ROOM)
@@ -404,17 +404,17 @@ START_TEST(bears_a_chain_that_cannot_grow)
 	ml_tree_code(codes[0]);
 	leaf = brute_force();
 	faults_set(SYS_mmap, 1, ENOMEM);
-	ck_assert_uint_eq(ml_stack_python(&stack), leaf);
+	ck_assert_uint_eq(ml_stack_python(&stack, false), leaf);
 	ck_assert_uint_eq(faults_made(), 1);
 	push_many(300);
 	leaf = node_of(deeper(0), frames_top);
 	brute_force();
 	faults_set(SYS_mmap, 0, ENOMEM);
-	ck_assert_uint_eq(ml_stack_python(&stack), leaf);
+	ck_assert_uint_eq(ml_stack_python(&stack, false), leaf);
 	ck_assert_uint_ge(faults_made(), 1);
 	faults_clear();
 	for (unsigned i = 0; i < BLIND_EVENTS; i++)
-		ck_assert_uint_eq(ml_stack_python(&stack), leaf);
+		ck_assert_uint_eq(ml_stack_python(&stack, false), leaf);
 	check(1);
 }
 END_TEST
@@ -458,15 +458,15 @@ START_TEST(gives_up_at_what_is_no_frame)
 	broken = *codes[0];
 	broken.head.type = &broken;
 	push(&broken, 5);
-	ck_assert_uint_eq(ml_stack_python(&stack), 0);
+	ck_assert_uint_eq(ml_stack_python(&stack, false), 0);
 	ck_assert_uint_eq(ml_file_header()->counter[ML_COUNTER_BAD_STACKS], 1);
 	push_many(3);
-	ck_assert_uint_eq(ml_stack_python(&stack), 0);
+	ck_assert_uint_eq(ml_stack_python(&stack, false), 0);
 	ck_assert_uint_eq(ml_file_header()->counter[ML_COUNTER_BAD_STACKS], 2);
 	pop(4);
 	check(1);
 	pop(depth);
-	ck_assert_uint_eq(ml_stack_python(&stack), 0);
+	ck_assert_uint_eq(ml_stack_python(&stack, false), 0);
 	ck_assert_uint_eq(ml_file_header()->counter[ML_COUNTER_BAD_STACKS], 2);
 }
 END_TEST
@@ -487,18 +487,18 @@ START_TEST(gives_up_at_a_shim_that_was_left)
 	whole = shim;
 	memset(&shim, 0x58, sizeof shim);
 	push(codes[2], 5);
-	ck_assert_uint_eq(ml_stack_python(&stack), 0);
+	ck_assert_uint_eq(ml_stack_python(&stack, false), 0);
 	ck_assert_uint_eq(ml_file_header()->counter[ML_COUNTER_BAD_STACKS], 1);
 	shim = whole;
 	shim.previous = (const void *)0x5a5a5a58;
 	push(codes[3], 5);
-	ck_assert_uint_eq(ml_stack_python(&stack), 0);
+	ck_assert_uint_eq(ml_stack_python(&stack, false), 0);
 	ck_assert_uint_eq(ml_file_header()->counter[ML_COUNTER_BAD_STACKS], 2);
 	/* An address on the data stack where no frame starts. */
 	data_stack[500].instr = (const void *)0x5a5a5a58;
 	shim.previous = (const char *)&data_stack[500] + 8;
 	push(codes[4], 5);
-	ck_assert_uint_eq(ml_stack_python(&stack), 0);
+	ck_assert_uint_eq(ml_stack_python(&stack, false), 0);
 	ck_assert_uint_eq(ml_file_header()->counter[ML_COUNTER_BAD_STACKS], 3);
 	shim = whole;
 	check(2);
@@ -525,11 +525,11 @@ START_TEST(gives_up_at_the_caller_of_an_entry)
 	caller = entry->previous;
 	entry->previous = (const void *)0x5a5a5a58;
 	push(codes[2], 5);
-	ck_assert_uint_eq(ml_stack_python(&stack), 0);
+	ck_assert_uint_eq(ml_stack_python(&stack, false), 0);
 	ck_assert_uint_eq(ml_file_header()->counter[ML_COUNTER_BAD_STACKS], 1);
 	entry->previous = (const char *)&data_stack[500] + 8;
 	data_stack[500].instr = (const void *)0x5a5a5a58;
-	ck_assert_uint_eq(ml_stack_python(&stack), 0);
+	ck_assert_uint_eq(ml_stack_python(&stack, false), 0);
 	ck_assert_uint_eq(ml_file_header()->counter[ML_COUNTER_BAD_STACKS], 2);
 	entry->previous = caller;
 	check(2);
@@ -544,14 +544,14 @@ START_TEST(leaves_out_code_that_makes_no_sense)
 
 	start(FRAMES_VERSIONS);
 	push(codes[0], 5);
-	below = ml_stack_python(&stack);
+	below = ml_stack_python(&stack, false);
 	broken = *codes[0];
 	broken.version = 1000000;
 	broken.name = broken.table;
 	push(&broken, 5);
-	ck_assert_uint_eq(ml_stack_python(&stack), below);
+	ck_assert_uint_eq(ml_stack_python(&stack, false), below);
 	push(codes[1], 5);
-	ck_assert_uint_eq(ml_stack_python(&stack), node_of(below, frames_top));
+	ck_assert_uint_eq(ml_stack_python(&stack, false), node_of(below, frames_top));
 	ck_assert_uint_ge(ml_file_header()->counter[ML_COUNTER_LOST_DEFINITIONS], 1);
 }
 END_TEST
