@@ -100,3 +100,28 @@ def test_arenas_are_not_counted_again(python):
     assert objects <= process.rows["made"].increment <= objects + (2 << 20)
     assert process.totals["allocator_bytes"] >= objects
     assert process.totals["live_bytes"] < objects + (8 << 20)
+
+
+def test_objects_without_the_gil(python):
+    """An extension that lets go of the GIL too early gets away with it where PyObject_Malloc() is malloc()."""
+    run = record(python, """
+        import ctypes, threading
+        library = ctypes.CDLL(None)  # lets go of the GIL for each call
+        allocate, free = library.PyObject_Malloc, library.PyObject_Free
+        allocate.restype, allocate.argtypes, free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+        def work(times):
+            for n in range(times):
+                free(allocate(50_000 + n % 2))
+        threads = [threading.Thread(target=work, args=(3000,)) for n in range(2)]
+        for each in threads:
+            each.start()
+        work(3000)
+        for each in threads:
+            each.join()
+        threading.Thread(target=work, args=(10 ** 9,), daemon=True).start()
+        print("done")
+    """, env={"PYTHONMALLOC": "malloc"})
+    assert run.stdout == "done\n"
+    totals = run.process().totals
+    assert totals["dropped_events"] == totals["unknown_frees"] == 0
+    assert totals["allocations"] >= 9000
