@@ -23,7 +23,7 @@
 #define NONE UINT32_MAX
 
 /* Calls of ml_stack_look() between two searches for a barrier, and the frames that it has to spare. */
-#define LOOKS 128u
+#define LOOKS 16u
 #define WORTH 4u
 
 static const struct ml_abi *abi(void)
@@ -679,8 +679,10 @@ uint32_t ml_stack_mark(const struct ml_stack *s, uint32_t parent, enum ml_mark m
 
 bool ml_stack_prepare(struct ml_stack *s)
 {
-	if (!s->recents)
+	if (!s->recents) {
 		s->recents = ml_sys_pages(ML_RECENTS * sizeof *s->recents);
+		s->modules_epoch = ml_modules_epoch(&ml_process.modules); /* so that no page is touched to empty them */
+	}
 	if (s->merged)
 		ml_merged_reset(s->merged);
 	else if (ml_options.native == ML_NATIVE_FULL && !(s->merged = ml_merged_open()))
