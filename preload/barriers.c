@@ -69,14 +69,18 @@ static void tell(const void *code, uint32_t version)
 	atomic_store(&b->told, ml_monitoring_tell((void *)(uintptr_t)code, ML_PYTHON_RETURN, true));
 }
 
-/* A request that is ready is about a code object that is there: see ml_barriers_forget(). */
+/*
+ * A request that is ready is about a code object that is there: see ml_barriers_forget(). With several interpreters
+ * nothing is asked: what one of them makes for a code object must not be freed by another.
+ */
 void ml_barriers_obey(void)
 {
 	uint32_t ready = REQUEST_READY;
 
 	if (atomic_load(&request.state) == REQUEST_READY &&
 	    atomic_compare_exchange_strong(&request.state, &ready, REQUEST_MADE)) {
-		tell(request.code, request.version);
+		if (ml_abi_is_single(&ml_process.abi))
+			tell(request.code, request.version);
 		atomic_store(&request.state, REQUEST_NONE);
 	}
 }
@@ -114,6 +118,8 @@ enum ml_barrier_state ml_barriers_of(const void *code, uint32_t version, struct 
 		*barrier = b;
 		return atomic_load(&b->told) ? ML_BARRIER_TOLD : ML_BARRIER_UNFIT;
 	}
+	if (!ml_abi_is_single(&ml_process.abi))
+		return ML_BARRIER_UNFIT;
 	ask(code, version);
 	return ML_BARRIER_ASKED;
 }

@@ -154,6 +154,14 @@ const struct ml_python *ml_abi_row(unsigned minor);
  */
 void ml_abi_saw_file(struct ml_abi *abi, const char *file, size_t bytes);
 
+/* Whether there is the main interpreter alone. */
+static inline bool ml_abi_is_single(const struct ml_abi *abi)
+{
+	const void *const *newest = (const void *const *)(abi->runtime + abi->is.at.runtime_interpreters);
+
+	return __atomic_load_n(&newest[0], __ATOMIC_RELAXED) == newest[1];
+}
+
 /* Whether the interpreter has begun to finalize. */
 static inline bool ml_abi_finalizing(const struct ml_abi *abi)
 {

@@ -95,7 +95,6 @@ static bool may_have_state(const struct ml_abi *abi)
  */
 static const void *own_thread(const struct ml_abi *abi, const struct ml_walker *w, uintptr_t stack_pointer)
 {
-	const void *const *interpreters;
 	const void *current, *bound;
 
 	if (!abi->is.current_is_global && !w->has_looked && !may_have_state(abi))
@@ -106,8 +105,7 @@ static const void *own_thread(const struct ml_abi *abi, const struct ml_walker *
 	bound = abi->bound_thread();
 	if (!current || current == bound)
 		return bound;
-	interpreters = (const void *const *)(abi->runtime + abi->is.at.runtime_interpreters);
-	if (interpreters[0] == interpreters[1]) /* there is the main interpreter alone */
+	if (ml_abi_is_single(abi))
 		return bound;
 	return is_mine(abi, current, stack_pointer) ? current : bound;
 }

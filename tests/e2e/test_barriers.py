@@ -26,3 +26,35 @@ def test_leaving(python):
     assert plain.stdout == ""
     assert watched.stdout.split() == ["key", "leaves", "raises", "recursion"]
     assert made(watched) == made(plain)
+
+
+INTERPRETERS = """
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+import os, sys
+folder = os.path.dirname(os.path.abspath(__file__))
+with open(os.path.join(folder, "helper.py"), "w") as file:
+    file.write('''def fill(n):
+    return sum(len([bytes(50), bytes(60)]) for k in range(n))
+def down(n):
+    return down(n - 1) if n else sum(fill(100) for k in range(200))
+''')
+for n in range(3):
+    interpreter = interpreters.create()
+    interpreters.run_string(interpreter, f"import sys; sys.path.insert(0, {folder!r}); import helper; helper.down(20)")
+    print(sum(k % 7 for k in range(1000)))  # calls that wait for the main interpreter are made
+    interpreters.destroy(interpreter)
+sys.path.insert(0, folder)
+import helper
+print(helper.down(20))
+"""
+
+
+@pytest.mark.since(3, 12)
+def test_other_interpreters(python):
+    """An interpreter that is made to watch another's code makes what the other one frees, which it does not survive."""
+    run = record(python, INTERPRETERS)
+    assert run.stdout.split() == ["2997"] * 3 + ["40000"]
+    run.check()

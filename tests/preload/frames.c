@@ -39,7 +39,7 @@ struct thread {
 __thread const struct frame *frames_top;
 __thread int frames_tracing;
 const void *frames_chunk, *frames_chunk_end;
-uintptr_t frames_finalizing;
+struct frames_runtime frames_runtime;
 
 static const struct type code_type, text_type = {.flags = 1u << 28}, bytes_type = {.flags = 1u << 27};
 static const struct object no_exceptions = {.type = &bytes_type};
@@ -80,7 +80,8 @@ void frames_start(unsigned how)
 
 	memset(a, 0, sizeof *a);
 	strcpy(a->version, "3.99.0");
-	a->runtime = (const char *)&frames_finalizing;
+	a->runtime = (const char *)&frames_runtime;
+	at->runtime_interpreters = offsetof(struct frames_runtime, newest);
 	a->main_stack_end = getauxval(AT_RANDOM);
 	a->code_type = &code_type;
 	a->current_thread = a->bound_thread = current_thread;

@@ -48,8 +48,11 @@ extern __thread int frames_tracing;
 /* The data stack that has all frames but shims, in one chunk. NULL: nobody looks for it. */
 extern const void *frames_chunk, *frames_chunk_end;
 
-/* Not 0: the interpreter finalizes. */
-extern uintptr_t frames_finalizing;
+/* What all interpreters have in common. */
+extern struct frames_runtime {
+	uintptr_t finalizing;   /* not 0: the interpreter finalizes */
+	uintptr_t newest, main; /* interpreters */
+} frames_runtime;
 
 #define FRAMES_VERSIONS 1u /* code objects have numbers, as from CPython 3.12 on */
 #define FRAMES_INDEX 2u    /* a frame's position is an index, not a pointer, as before 3.11 */

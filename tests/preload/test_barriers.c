@@ -304,7 +304,7 @@ END_TEST
 /* So many events that a barrier is searched for, asked for, and held. */
 static void stay(void)
 {
-	for (unsigned i = 0; i < 3 * 128 * 8 * 8; i++) {
+	for (unsigned i = 0; i < 3 * 16 * 64 * 8; i++) {
 		if (fake->pending)
 			fake->pending(NULL);
 		fake->pending = NULL;
@@ -355,6 +355,29 @@ START_TEST(spares_what_is_below)
 	ck_assert_uint_eq(stack()->held, 0);
 	pile_up(6);
 	ck_assert_uint_eq(stack()->held, 4);
+}
+END_TEST
+
+/* The code may be theirs. */
+START_TEST(leaves_other_interpreters_alone)
+{
+	start();
+	frames_runtime.newest = 1;
+	pile_up(20);
+	ck_assert_uint_eq(stack()->held, 0);
+	ck_assert_uint_eq(fake->set_n, 0);
+	/* One that comes between the request and the call. */
+	frames_runtime.newest = frames_runtime.main;
+	while (!fake->pending) {
+		step();
+		event();
+	}
+	frames_runtime.newest = 1;
+	fake->pending(NULL);
+	ck_assert_uint_eq(fake->set_n, 0);
+	frames_runtime.newest = frames_runtime.main;
+	stay();
+	ck_assert_uint_eq(stack()->held, 18);
 }
 END_TEST
 
@@ -495,6 +518,7 @@ int main(void)
 	tcase_add_test(c, spares_what_is_below);
 	tcase_add_loop_test(c, asks_where_a_line_runs, 0, 2);
 	tcase_add_loop_test(c, is_not_for_all_code, 0, 4);
+	tcase_add_test(c, leaves_other_interpreters_alone);
 	tcase_add_loop_test(c, doubts, 0, 4);
 	tcase_add_test(c, is_given_up);
 	tcase_add_test(c, has_manners);

@@ -379,7 +379,7 @@ START_TEST(marks_the_interpreters_end_once)
 	root.instr = &code->bytecode[5];
 	frames_top = &root;
 	ck_assert(session_alloc(16, 1));
-	frames_finalizing = (uintptr_t)&frames_finalizing; /* another thread finalizes, so this one has no frames */
+	frames_runtime.finalizing = (uintptr_t)&frames_runtime; /* another thread finalizes, so this one has no frames */
 	for (unsigned i = 0; i < 1000; i++)
 		session_free(16);
 	trace_open(&trace, session_trace());
@@ -421,7 +421,7 @@ START_TEST(marks_the_end_behind_other_threads)
 	ck_assert(session_alloc(16, 1));
 	ck_assert_int_eq(pthread_create(&thread, NULL, act, NULL), 0);
 	pthread_join(thread, NULL);
-	frames_finalizing = (uintptr_t)&frames_finalizing;
+	frames_runtime.finalizing = (uintptr_t)&frames_runtime;
 	ck_assert(session_free(16));
 	trace_open(&trace, session_trace());
 	events = trace_events(&trace, &count);
