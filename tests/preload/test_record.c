@@ -379,7 +379,7 @@ START_TEST(marks_the_interpreters_end_once)
 	root.instr = &code->bytecode[5];
 	frames_top = &root;
 	ck_assert(session_alloc(16, 1));
-	frames_runtime.finalizing = (uintptr_t)&frames_runtime; /* another thread finalizes, so this one has no frames */
+	frames_runtime.finalizing = (uintptr_t)&frames_runtime; /* another thread's: so this one has no frames */
 	for (unsigned i = 0; i < 1000; i++)
 		session_free(16);
 	trace_open(&trace, session_trace());
