@@ -132,6 +132,8 @@ def play(events, shown):
             made = node if words[1] == "done" else None
         elif record == "other" and "finalize" in words:
             break
+        elif record == "other" and "ours" in words:
+            blocks[fields["at"]] = "memline's", blocks[fields["at"]][1]
         else:
             assert record in ("base", "turn", "time", "arena", "realloc-end") or words[1:2] == ["generator"], words
         taken = blocks.pop(gone, (None, 0))[1]
