@@ -55,6 +55,6 @@ print(helper.down(20))
 @pytest.mark.since(3, 12)
 def test_other_interpreters(python):
     """An interpreter that is made to watch another's code makes what the other one frees, which it does not survive."""
-    run = record(python, INTERPRETERS)
+    # Since 3.14 an interpreter that ends frees tables of its allocator, which were made within an allocation.
+    run = record(python, INTERPRETERS, sound=python.version < (3, 14))
     assert run.stdout.split() == ["2997"] * 3 + ["40000"]
-    run.check()
