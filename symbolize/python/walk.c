@@ -193,41 +193,68 @@ static bool is_on_data_stack(const struct ml_abi *abi, const void *frame)
 	return false;
 }
 
+/* Where something was when somebody looked, by a hash of the addresses: so that the kernel need not be asked each time
+   whether they can be read. */
+#define SEEN_BITS 11
+
+struct seen {
+	const void *newest, *older;
+};
+
+static struct seen seen_codes[1u << SEEN_BITS], seen_generators[1u << SEEN_BITS];
+
+static struct seen *seen_at(struct seen *table, const void *address)
+{
+	return &table[(uint64_t)(uintptr_t)address * 0x9e3779b97f4a7c15u >> (64 - SEEN_BITS)];
+}
+
+static bool is_seen(const struct seen *s, const void *address)
+{
+	return address && (address == __atomic_load_n(&s->newest, __ATOMIC_RELAXED) ||
+			   address == __atomic_load_n(&s->older, __ATOMIC_RELAXED));
+}
+
+static void see(struct seen *s, const void *address)
+{
+	if (is_seen(s, address))
+		return;
+	__atomic_store_n(&s->older, __atomic_load_n(&s->newest, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
+	__atomic_store_n(&s->newest, address, __ATOMIC_RELAXED);
+}
+
+/* Whether this address, which may be anything, is that of a code object. */
+static bool is_code(const struct ml_abi *abi, const void *code)
+{
+	struct seen *s = seen_at(seen_codes, code);
+
+	if (!code || (uintptr_t)code & 7)
+		return false;
+	if (is_seen(s, code))
+		return true;
+	if (!ml_is_readable(code, abi->is.code_type_basicsize) || !ml_code_is_one(abi, code))
+		return false;
+	see(s, code);
+	return true;
+}
+
 /* Whether this address, which may be anything, is that of the frame in a generator that is on some stack. */
 static bool is_in_running_generator(const struct ml_abi *abi, const void *frame)
 {
 	const struct ml_offsets *at = &abi->is.at;
 	const char *generator = (const char *)((uintptr_t)frame - at->generator_frame);
-	const void *type, *code;
+	struct seen *s = seen_at(seen_generators, generator);
+	const void *type;
 
-	if (!ml_is_readable(generator, at->generator_frame + at->frame_size))
+	if (!is_seen(s, generator) && !ml_is_readable(generator, at->generator_frame + at->frame_size))
 		return false;
 	type = (const void *)ml_load_word(generator, at->object_type);
 	if (type != abi->generator_type && type != abi->coroutine_type && type != abi->async_generator_type)
 		return false;
 	if (*((const uint8_t *)frame + at->frame_owner) != ML_GENERATOR_OWNER ||
-	    *((const int8_t *)generator + at->generator_state) != abi->is.generator_running)
+	    *((const int8_t *)generator + at->generator_state) != abi->is.generator_running ||
+	    !is_code(abi, ml_frame_code(abi, frame)))
 		return false;
-	code = ml_frame_code(abi, frame);
-	return !((uintptr_t)code & 7) && ml_is_readable(code, abi->is.code_type_basicsize) && ml_code_is_one(abi, code);
-}
-
-/* What were code objects when somebody looked, by address: so that the kernel need not be asked each time. */
-#define WHOLE_CODES 256u
-static const void *whole_codes[WHOLE_CODES];
-
-/* Whether this address, which may be anything, is that of a code object. */
-static bool is_code(const struct ml_abi *abi, const void *code)
-{
-	const void **whole = &whole_codes[((uintptr_t)code >> 4 ^ (uintptr_t)code >> 12) % WHOLE_CODES];
-
-	if (!code || (uintptr_t)code & 7)
-		return false;
-	if (code == __atomic_load_n(whole, __ATOMIC_RELAXED))
-		return true;
-	if (!ml_is_readable(code, abi->is.code_type_basicsize) || !ml_code_is_one(abi, code))
-		return false;
-	__atomic_store_n(whole, code, __ATOMIC_RELAXED);
+	see(s, generator);
 	return true;
 }
 

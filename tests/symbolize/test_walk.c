@@ -482,6 +482,7 @@ START_TEST(proves_frames_on_the_data_stack)
 	ck_assert(!is_taken(thread, on_stack, (void *)0x4141414141414140));
 	ck_assert(!is_taken(thread, on_stack, (void *)~(uintptr_t)7));
 	ck_assert(!is_taken(thread, on_stack, (void *)8));
+	ck_assert(!is_taken(thread, on_stack, (void *)(uintptr_t)at->generator_frame));
 	ck_assert(!is_taken(thread, on_stack, NULL));
 	ck_assert(!is_taken(thread, on_stack, newest));
 	/* A frame as it should be, but nowhere where frames are. */
