@@ -216,8 +216,6 @@ static bool is_seen(const struct seen *s, const void *address)
 
 static void see(struct seen *s, const void *address)
 {
-	if (is_seen(s, address))
-		return;
 	__atomic_store_n(&s->older, __atomic_load_n(&s->newest, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
 	__atomic_store_n(&s->newest, address, __ATOMIC_RELAXED);
 }
@@ -243,9 +241,10 @@ static bool is_in_running_generator(const struct ml_abi *abi, const void *frame)
 	const struct ml_offsets *at = &abi->is.at;
 	const char *generator = (const char *)((uintptr_t)frame - at->generator_frame);
 	struct seen *s = seen_at(seen_generators, generator);
+	const bool seen = is_seen(s, generator);
 	const void *type;
 
-	if (!is_seen(s, generator) && !ml_is_readable(generator, at->generator_frame + at->frame_size))
+	if (!seen && !ml_is_readable(generator, at->generator_frame + at->frame_size))
 		return false;
 	type = (const void *)ml_load_word(generator, at->object_type);
 	if (type != abi->generator_type && type != abi->coroutine_type && type != abi->async_generator_type)
@@ -254,7 +253,8 @@ static bool is_in_running_generator(const struct ml_abi *abi, const void *frame)
 	    *((const int8_t *)generator + at->generator_state) != abi->is.generator_running ||
 	    !is_code(abi, ml_frame_code(abi, frame)))
 		return false;
-	see(s, generator);
+	if (!seen)
+		see(s, generator);
 	return true;
 }
 

@@ -111,13 +111,19 @@ static inline bool ml_walk_is_on_stack(const struct ml_abi *abi, uintptr_t self,
 	       !((uintptr_t)object & 7);
 }
 
+/* What the variable says that the walker has found; NULL: there is none, or no current state. */
+static inline const void *ml_walk_current(const struct ml_walker *w)
+{
+	return w->current ? __atomic_load_n(w->current, __ATOMIC_RELAXED) : NULL;
+}
+
 /*
  * The thread state that the calling thread runs with, where that can be told at once. Before 3.12 the current state is
  * that of whoever holds the GIL: it is in use, so it can be read, and says whose it is.
  */
 static inline const void *ml_walk_thread(const struct ml_abi *abi, const struct ml_walker *w)
 {
-	const void *thread = w->current ? __atomic_load_n(w->current, __ATOMIC_RELAXED) : NULL;
+	const void *thread = ml_walk_current(w);
 
 	if (thread && abi->is.current_is_global &&
 	    (thread != w->bound || ml_load_word(thread, abi->is.at.thread_id) != w->self))
@@ -151,7 +157,7 @@ static inline const void *ml_walk_top_quick(const struct ml_abi *abi, const stru
  */
 static inline const void *ml_walk_top_held(const struct ml_abi *abi, const struct ml_walker *w)
 {
-	const void *thread = w->current ? __atomic_load_n(w->current, __ATOMIC_RELAXED) : NULL;
+	const void *thread = ml_walk_current(w);
 
 	if (__builtin_expect(!thread || __atomic_load_n(&abi->careful, __ATOMIC_RELAXED), 0))
 		return NULL;

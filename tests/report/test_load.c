@@ -857,7 +857,7 @@ START_TEST(test_followed)
 	start_live();
 	open_live();
 	read_on(&seen);
-	for (int i = 0; (i < 300 || grew <= 20) && trace->extents_n < LIVE_ENTRIES; i++) {
+	for (int i = 0; i < 1000 && (i < 300 || grew <= 20) && trace->extents_n < LIVE_ENTRIES; i++) {
 		uint64_t before = seen;
 		if (i % 8 == 7)
 			usleep(3000); /* so that pieces are left out, too */
@@ -894,13 +894,19 @@ static void hide(uint8_t *file, size_t offset)
 	memcpy(file + offset, &zero, sizeof zero);
 }
 
-/* Puts back the i-th, from 0, into the file. */
-static void show(size_t i)
+/* Writes over the file that is being read. */
+static void put(size_t offset, const void *bytes, size_t n)
 {
 	int fd = open(path, O_WRONLY);
 
-	ck_assert_int_eq(pwrite(fd, &hidden[i].word, sizeof hidden[i].word, (off_t)hidden[i].offset), 8);
+	ck_assert_int_eq(pwrite(fd, bytes, n, (off_t)offset), (ssize_t)n);
 	close(fd);
+}
+
+/* Puts back the i-th, from 0, into the file. */
+static void show(size_t i)
+{
+	put(hidden[i].offset, &hidden[i].word, sizeof hidden[i].word);
 }
 
 /* Code objects and nodes that are defined later, one by one. */
@@ -946,14 +952,6 @@ START_TEST(test_followed_definitions)
 	free(file);
 }
 END_TEST
-
-static void put(size_t offset, const void *bytes, size_t n)
-{
-	int fd = open(path, O_WRONLY);
-
-	ck_assert_int_eq(pwrite(fd, bytes, n, (off_t)offset), (ssize_t)n);
-	close(fd);
-}
 
 /* The allocations from one on that the trace goes on with. */
 static void check_allocations(unsigned from, unsigned to)
